@@ -1,0 +1,1 @@
+//! Kagero in turmoil: the shipped composition root under a simulated network, clock and container runtime.

@@ -1,0 +1,184 @@
+//! What actors say to each other across rooms' borders. Requests are imperative, events past tense.
+//!
+//! Deliberately only the shared ones: what one actor alone understands stands in that actor's file.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::raft::{PeerId, Role};
+use crate::resource::{Reply, Request, Status};
+use crate::store::{Event, Revision, View};
+
+/// Plan and commit these writes, in order, each by itself. Any node takes it; followers forward to the leader.
+/// The replies are in the order of the requests. Bound: [`SUBMIT_REQUESTS_MAX`].
+#[derive(Message, Debug)]
+#[rtype(result = "Vec<Result<Reply, Status>>")]
+pub struct Submit(pub Vec<Request>);
+
+/// Requests in one [`Submit`]; more is the caller's to split.
+pub const SUBMIT_REQUESTS_MAX: usize = 1_024;
+
+/// Give me a view to read from.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<View, Status>")]
+pub struct Read(pub Consistency);
+
+/// How fresh a view must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Consistency {
+    /// Reflects every write acknowledged before the request (ReadIndex).
+    Linearizable,
+    /// Whatever this node has, once it has reached this revision (0: at once).
+    AtLeast(Revision),
+}
+
+/// Subscribe to the changes of every key that starts with `prefix`, after a revision.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Subscription, Status>")]
+pub struct Watch {
+    /// E.g. `pods/` or `pods/default/`.
+    pub prefix: String,
+    /// Changes later than this; 410 `Expired` if the history no longer reaches back so far.
+    pub after: Revision,
+}
+
+/// An open watch. The receiver ends when the watcher was too slow ([`WATCH_BATCHES_MAX`]) or the node stops;
+/// the client then lists and watches anew.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Changes between `after` and now, in order.
+    pub backlog: Vec<Event>,
+    /// The revision up to which `backlog` is complete.
+    pub revision: Revision,
+    /// Every later change, one batch per commit batch.
+    pub events: mpsc::Receiver<Arc<Vec<Event>>>,
+}
+
+/// Batches that wait for one slow watcher before it is dropped.
+pub const WATCH_BATCHES_MAX: usize = 1_024;
+
+/// Stream a container's log from wherever it runs.
+#[derive(Message, Clone, Debug, Serialize, Deserialize)]
+#[rtype(result = "Result<LogStream, Status>")]
+pub struct OpenLog {
+    /// Node the pod is bound to.
+    pub node: String,
+    /// Pod's namespace.
+    pub namespace: String,
+    /// Pod's name.
+    pub pod: String,
+    /// Pod's UID.
+    pub uid: String,
+    /// Container's name.
+    pub container: String,
+    /// Options of `kubectl logs`.
+    pub options: LogOptions,
+}
+
+/// `PodLogOptions`, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOptions {
+    /// Stay and send what comes.
+    pub follow: bool,
+    /// The previous, terminated container's log.
+    pub previous: bool,
+    /// Prefix each line with its RFC 3339 time.
+    pub timestamps: bool,
+    /// Only the last so many lines.
+    pub tail_lines: Option<u64>,
+    /// Only what was written in the last so many seconds.
+    pub since_seconds: Option<u64>,
+    /// End after so many bytes.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Pieces of a log; ends when the log ends, with the error last if there was one.
+pub type LogStream = mpsc::Receiver<Result<Bytes, Status>>;
+
+/// Describe the cluster (`kagero status`, metrics). Followers ask the leader.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<ClusterStatus, Status>")]
+pub struct DescribeCluster;
+
+/// The cluster as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// Cluster id, 16 hex digits.
+    pub cluster_id: String,
+    /// Recoveries from a lost majority so far.
+    pub generation: u64,
+    /// Current term.
+    pub term: u64,
+    /// Name of the leading node.
+    pub leader: String,
+    /// Voters wanted (`--voters`).
+    pub voters_wanted: usize,
+    /// Store revision on the leader.
+    pub revision: u64,
+    /// Keys in the leader's store.
+    pub keys: u64,
+    /// Every member, by name.
+    pub members: Vec<MemberStatus>,
+}
+
+/// One Raft member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Node name.
+    pub name: String,
+    /// Incarnation, 16 hex digits.
+    pub incarnation: String,
+    /// `host:port` of the peer protocol.
+    pub address: String,
+    /// `host:port` of the API.
+    pub api: String,
+    /// `leader`, `voter`, `learner`.
+    pub role: String,
+    /// Highest log index known to be on it.
+    pub matched: u64,
+    /// Entries it lags behind the leader's last index.
+    pub lag: u64,
+    /// Milliseconds since the leader heard from it; 0 for the leader.
+    pub silent_ms: u64,
+}
+
+/// To the leader's own actors (controllers, scheduler, node links): this node leads from now on.
+/// `view` reflects every entry of earlier terms.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct BecameLeader {
+    /// The term won.
+    pub term: u64,
+    /// The state at that point; [`Applied`] continues from it without a gap.
+    pub view: View,
+}
+
+/// To the same: this node no longer leads; forget everything.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct LostLeadership;
+
+/// To the same, while leading: these changes were committed and applied.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct Applied {
+    /// The state after them.
+    pub view: View,
+    /// The changes, in order.
+    pub events: Arc<Vec<Event>>,
+}
+
+/// This node's part in consensus, for readiness and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalRole {
+    /// This incarnation.
+    pub id: PeerId,
+    /// Its Raft role.
+    pub role: Role,
+}

@@ -1,0 +1,1 @@
+//! The node's side: the pod machine, a pure function from (desired pods, inventory, now) to actions and statuses.

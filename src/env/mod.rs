@@ -1,0 +1,23 @@
+//! The edges of the program as traits, with their production versions; a simulation brings its own.
+//!
+//! Knows nothing of actors or HTTP. Nothing outside this room opens a socket, reads a clock or draws a random number.
+
+pub mod clock;
+pub mod entropy;
+pub mod network;
+pub mod runtime;
+
+use std::rc::Rc;
+
+/// Everything a node needs from the world. Cheap to clone; one per node.
+#[derive(Clone)]
+pub struct Env {
+    /// Listens and connects.
+    pub network: Rc<dyn network::Network>,
+    /// Tells the time.
+    pub clock: Rc<dyn clock::Clock>,
+    /// Draws random numbers.
+    pub entropy: entropy::Entropy,
+    /// Runs containers.
+    pub runtime: Rc<dyn runtime::ContainerRuntime>,
+}

@@ -1,0 +1,11 @@
+//! Consensus: a pure core, `step(input, now) → Ready`.
+//!
+//! Knows nothing of async, sockets, clocks or Kubernetes; payloads are opaque bytes. It never touches a disk either:
+//! a peer is one *incarnation* of a process, made at its start and never reused, so "a server that restarts" does not
+//! exist here, only servers that stop and others that join (DESIGN.md, Consensus without a disk).
+
+mod message;
+mod types;
+
+pub use message::Message;
+pub use types::*;

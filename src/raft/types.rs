@@ -1,0 +1,264 @@
+//! The words of the consensus core: identities, entries, configurations, messages' envelope, inputs and `Ready`.
+//!
+//! Deliberately without behaviour beyond small arithmetic; the rules live in `node.rs` and its neighbours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A Raft term (dissertation 3.3). Starts at 1; 0 means "before any term".
+pub type Term = u64;
+/// A log index. The first entry has index 1; 0 means "before the log".
+pub type Index = u64;
+
+/// One incarnation of a process: 64 random bits drawn at process start and never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerId(pub u64);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Which cluster, and which life of it: a generation is one recovery from the loss of a majority.
+/// A message whose identity differs from the receiver's is dropped and counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
+pub struct ClusterId {
+    /// 64 random bits drawn when the cluster formed.
+    pub id: u64,
+    /// 0 at formation, one more at each recovery.
+    pub generation: u64,
+}
+
+/// Who votes, who merely follows, and how each is reached.
+///
+/// Invariants: `learners` is disjoint from `voters` and `outgoing`; `contacts` has exactly the members as keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The voters (of the new half while joint).
+    pub voters: BTreeSet<PeerId>,
+    /// The voters of the old half while joint, else empty (dissertation 4.3).
+    pub outgoing: BTreeSet<PeerId>,
+    /// Members that receive the log but do not vote.
+    pub learners: BTreeSet<PeerId>,
+    /// How to reach each member, opaque to this room.
+    pub contacts: BTreeMap<PeerId, Bytes>,
+}
+
+/// What a log entry carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// The entry a new leader commits first, so that the own-term rule lets it commit the rest.
+    Empty,
+    /// Bytes for the state machine.
+    Command(Bytes),
+    /// A configuration; in force from the moment it is in the log.
+    Configuration(Configuration),
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its position.
+    pub index: Index,
+    /// The term of the leader that wrote it.
+    pub term: Term,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// A state machine's state as of `index`, with the configuration in force there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The last entry it covers.
+    pub index: Index,
+    /// That entry's term.
+    pub term: Term,
+    /// The configuration in force at `index`.
+    pub configuration: Configuration,
+    /// The state machine's own encoding.
+    pub data: Bytes,
+}
+
+/// Timing and bounds. All durations are of the caller's monotonic clock.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The leader sends at least this often (default 50 ms).
+    pub heartbeat: Duration,
+    /// Followers wait between one and two of these for a leader (default 500 ms; ≥ 5 heartbeats).
+    pub election_timeout: Duration,
+    /// Entries' bytes in one append message (default 256 KiB).
+    pub append_bytes_max: usize,
+    /// Append messages in flight to one follower (default 64).
+    pub inflight_messages_max: usize,
+    /// Entries' bytes in flight to one follower (default 4 MiB).
+    pub inflight_bytes_max: usize,
+    /// Proposed and not yet committed bytes the leader accepts (default 16 MiB).
+    pub uncommitted_bytes_max: usize,
+    /// Snapshot bytes in one message (default 256 KiB).
+    pub snapshot_chunk_bytes: usize,
+    /// Applied entries kept for followers that lag a little (default 4,096).
+    pub log_entries_kept: usize,
+    /// Applied bytes kept for followers that lag a little (default 4 MiB).
+    pub log_bytes_kept: usize,
+}
+
+/// The caller's mark on a request, given back with its answer.
+pub type Tag = u64;
+
+/// A change of membership. One is in flight at a time, none before the leader committed an entry of its own term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Adds a learner with its contact.
+    AddLearner(PeerId, Bytes),
+    /// Drops members that do not vote.
+    RemoveLearners(BTreeSet<PeerId>),
+    /// One joint change to exactly these voters (each already a member); voters left out leave the configuration.
+    SetVoters(BTreeSet<PeerId>),
+}
+
+/// What happened, from the core's point of view.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed. Call at least every half heartbeat.
+    Tick,
+    /// A message arrived, already checked to be of this cluster and for this peer.
+    Message(Envelope),
+    /// Append these payloads, in order (leader only).
+    Propose(Tag, Vec<Bytes>),
+    /// Ask for an index that is safe for linearizable reads (leader or follower; a follower asks its leader).
+    Read(Tag),
+    /// Change the membership (leader only).
+    Reconfigure(Tag, Change),
+    /// Hand leadership to this voter (leader only).
+    Transfer(PeerId),
+    /// The transport saw the peer's process gone (connection refused or reset), not mere silence.
+    Unreachable(PeerId),
+    /// The state machine's snapshot at `index`, which `Ready::snapshot_wanted` asked for.
+    Snapshot {
+        /// The applied index it reflects.
+        index: Index,
+        /// The encoded state.
+        data: Bytes,
+    },
+}
+
+/// A request the core could not serve now; nothing was appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejected {
+    /// This peer does not lead.
+    #[error("not the leader (leader: {leader:?})")]
+    NotLeader {
+        /// The leader it knows of.
+        leader: Option<PeerId>,
+    },
+    /// The cap on uncommitted bytes is reached.
+    #[error("too many uncommitted bytes; try again")]
+    Overloaded,
+    /// Leadership is being handed over.
+    #[error("leadership is being transferred")]
+    Transferring,
+    /// A membership change is in flight, or the leader has not yet committed an entry of its own term.
+    #[error("a membership change is in flight, or the leader is too new")]
+    ChangeInFlight,
+    /// The change itself makes no sense.
+    #[error("invalid membership change: {0}")]
+    InvalidChange(String),
+}
+
+/// What a peer is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Follows, whether or not it votes.
+    Follower,
+    /// Asks whether it could win (pre-vote).
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads its term.
+    Leader,
+}
+
+/// What a follower looks like from the leader, for the membership plan, `kagero status` and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerProgress {
+    /// The highest index known to be in its log.
+    pub matched: Index,
+    /// Time since it was last heard from.
+    pub silent: Duration,
+    /// True while its last catch-up round took less than an election timeout, for at least 1 s.
+    pub caught_up: bool,
+    /// Bytes of snapshot sent, of how many, while one is under way.
+    pub snapshot: Option<(u64, u64)>,
+}
+
+/// A peer's state, for metrics, `kagero status` and the simulation's checkers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// This peer.
+    pub id: PeerId,
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// The leader it follows, or itself.
+    pub leader: Option<PeerId>,
+    /// Last index of the log.
+    pub last: Index,
+    /// Highest committed index it knows of.
+    pub commit: Index,
+    /// Highest index handed out through [`Ready::committed`] or [`Ready::restore`].
+    pub applied: Index,
+    /// The newest configuration in the log.
+    pub configuration: Configuration,
+    /// On the leader: every other member's progress.
+    pub progress: BTreeMap<PeerId, PeerProgress>,
+}
+
+/// A message with its addressing. `cluster` lets a receiver drop what is not of its cluster and generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Sender's cluster and generation.
+    pub cluster: ClusterId,
+    /// Sender.
+    pub from: PeerId,
+    /// Receiver.
+    pub to: PeerId,
+    /// Sender's term.
+    pub term: Term,
+    /// What it says.
+    pub message: super::Message,
+}
+
+/// Everything the caller must do after a step, in this order: restore, apply `committed`, answer, send.
+///
+/// There is no "persist first": memory is the only storage, so what a message promises is already recorded when
+/// it is handed out. Answer only what stands here; never answer a proposal at [`Input::Propose`].
+#[derive(Debug, Default)]
+pub struct Ready {
+    /// Replace the state machine by this snapshot before anything else.
+    pub restore: Option<Snapshot>,
+    /// Newly committed entries in order, each handed out exactly once.
+    pub committed: Vec<Entry>,
+    /// Proposals accepted (tag, the index of its first payload, the term) or refused. Accepted is not committed:
+    /// the proposal is done when an entry of that index *and term* is applied, and lost if another term's is.
+    pub proposed: Vec<(Tag, Result<(Index, Term), Rejected>)>,
+    /// Reads that may be served once the state machine has applied this index, or that found no leader.
+    pub reads: Vec<(Tag, Result<Index, Rejected>)>,
+    /// Messages to send, in order per receiver. Loss is allowed, reordering too.
+    pub messages: Vec<Envelope>,
+    /// The role or the known leader changed.
+    pub role_changed: bool,
+    /// A follower needs a snapshot: answer with [`Input::Snapshot`] at the applied index.
+    pub snapshot_wanted: bool,
+}

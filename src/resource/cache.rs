@@ -1,0 +1,343 @@
+//! A typed, indexed copy of the objects that controllers, scheduler and node links read (an informer's store).
+//!
+//! Fed with the store's events in order; each object is decoded once and shared. Deliberately read-only for its
+//! readers and without any queue: what to do about a change is decided elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Event, Record, Revision, View};
+
+/// Namespace ("" for cluster-scoped objects) and name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// Namespace, "" if cluster-scoped.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// A key from its parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A kind that the cache holds.
+pub trait Cached: DeserializeOwned + Send + Sync + 'static {
+    /// The store's prefix, `<plural>[.<group>]`, as in `deployments.apps`.
+    const PREFIX: &'static str;
+    /// The object's metadata.
+    fn meta(&self) -> &ObjectMeta;
+    /// The same, to stamp the resourceVersion in.
+    fn meta_mut(&mut self) -> &mut ObjectMeta;
+    /// The kind's table in a cache.
+    fn table(cache: &Cache) -> &Table<Self>;
+    /// The same, to fill it.
+    fn table_mut(cache: &mut Cache) -> &mut Table<Self>;
+}
+
+/// One kind's objects, by key and by owner.
+#[derive(Debug)]
+pub struct Table<T> {
+    objects: BTreeMap<ObjectKey, Arc<T>>,
+    owned: BTreeMap<String, BTreeSet<ObjectKey>>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            owned: BTreeMap::new(),
+        }
+    }
+}
+
+/// One change of one object, as controllers' key functions see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The store's prefix of its kind, e.g. `pods`.
+    pub prefix: String,
+    /// Its key.
+    pub key: ObjectKey,
+    /// UIDs of its owners before and after, without repeats.
+    pub owners: Vec<Owner>,
+}
+
+/// An owner reference, as far as key functions need it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Its kind, e.g. `ReplicaSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Whether it is the managing controller.
+    pub controller: bool,
+}
+
+macro_rules! tables {
+    ($($field:ident: $kind:ty = $prefix:literal),+ $(,)?) => {
+        /// All tables, at one revision. Invariant: equal to a fresh fill from the view of that revision.
+        #[derive(Debug, Default)]
+        pub struct Cache {
+            revision: Revision,
+            pods_by_node: BTreeMap<String, BTreeSet<ObjectKey>>,
+            $($field: Table<$kind>,)+
+        }
+
+        $(impl Cached for $kind {
+            const PREFIX: &'static str = $prefix;
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+            fn table(cache: &Cache) -> &Table<Self> {
+                &cache.$field
+            }
+            fn table_mut(cache: &mut Cache) -> &mut Table<Self> {
+                &mut cache.$field
+            }
+        })+
+
+        impl Cache {
+            /// Sets (`Some`) or removes (`None`) the object of a store key; kinds that are not cached are ignored.
+            /// Returns what changed, or the reason why the value could not be read.
+            fn set(&mut self, key: &str, record: Option<&Record>) -> Result<Option<Change>, serde_json::Error> {
+                let Some((prefix, key)) = split_key(key) else { return Ok(None) };
+                match prefix {
+                    $($prefix => self.replace::<$kind>(key, record).map(Some),)+
+                    _ => Ok(None),
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    namespaces: Namespace = "namespaces",
+    nodes: Node = "nodes",
+    pods: Pod = "pods",
+    config_maps: ConfigMap = "configmaps",
+    secrets: Secret = "secrets",
+    service_accounts: ServiceAccount = "serviceaccounts",
+    replica_sets: ReplicaSet = "replicasets.apps",
+    deployments: Deployment = "deployments.apps",
+    leases: Lease = "leases.coordination.k8s.io",
+}
+
+/// Splits a store key `<prefix>/<namespace>/<name>`.
+pub fn split_key(key: &str) -> Option<(&str, ObjectKey)> {
+    let mut parts = key.splitn(3, '/');
+    let (prefix, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((prefix, ObjectKey::new(namespace, name)))
+}
+
+impl Cache {
+    /// Fills a cache from a view. Values that cannot be read are left out and returned with the reason.
+    pub fn fill(view: &View) -> (Self, Vec<(String, serde_json::Error)>) {
+        let mut cache = Self {
+            revision: view.revision(),
+            ..Self::default()
+        };
+        let mut unreadable = Vec::new();
+        for (key, record) in view.range("") {
+            if let Err(error) = cache.set(key, Some(record)) {
+                unreadable.push((key.to_owned(), error));
+            }
+        }
+        (cache, unreadable)
+    }
+
+    /// Takes the events of one or more transactions, in order.
+    pub fn apply(&mut self, events: &[Event]) -> (Vec<Change>, Vec<(String, serde_json::Error)>) {
+        let mut changes = Vec::new();
+        let mut unreadable = Vec::new();
+        for event in events {
+            assert!(
+                event.revision >= self.revision,
+                "events come in order of revision"
+            );
+            self.revision = event.revision;
+            match self.set(&event.key, event.current.as_ref()) {
+                Ok(change) => changes.extend(change),
+                Err(error) => unreadable.push((event.key.to_string(), error)),
+            }
+        }
+        (changes, unreadable)
+    }
+
+    /// The revision of the last change taken.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// One object.
+    pub fn get<T: Cached>(&self, key: &ObjectKey) -> Option<&Arc<T>> {
+        T::table(self).objects.get(key)
+    }
+
+    /// All objects of a kind, by key.
+    pub fn list<T: Cached>(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
+        T::table(self).objects.iter()
+    }
+
+    /// A kind's objects in one namespace, by name.
+    pub fn in_namespace<'a, T: Cached>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
+        T::table(self)
+            .objects
+            .range(ObjectKey::new(namespace, "")..)
+            .take_while(move |(key, _)| key.namespace == namespace)
+    }
+
+    /// A kind's objects that name this UID among their owners, by key.
+    pub fn owned_by<'a, T: Cached>(
+        &'a self,
+        uid: &str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
+        let table = T::table(self);
+        let keys = table.owned.get(uid);
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| table.objects.get_key_value(key))
+    }
+
+    /// The pods bound to a node, by key.
+    pub fn pods_on<'a>(
+        &'a self,
+        node: &str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<Pod>)> {
+        let keys = self.pods_by_node.get(node);
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| self.pods.objects.get_key_value(key))
+    }
+
+    fn replace<T: Cached + NodeName>(
+        &mut self,
+        key: ObjectKey,
+        record: Option<&Record>,
+    ) -> Result<Change, serde_json::Error> {
+        let new = record.map(decode::<T>).transpose()?.map(Arc::new);
+        let table = T::table_mut(self);
+        let old = match &new {
+            Some(object) => table.objects.insert(key.clone(), object.clone()),
+            None => table.objects.remove(&key),
+        };
+        let (before, after) = (owners(old.as_deref()), owners(new.as_deref()));
+        for owner in &before {
+            unlink(&mut table.owned, &owner.uid, &key);
+        }
+        for owner in &after {
+            table
+                .owned
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(key.clone());
+        }
+        if let Some(node) = old.as_deref().and_then(NodeName::node_name) {
+            unlink(&mut self.pods_by_node, node, &key);
+        }
+        if let Some(node) = new.as_deref().and_then(NodeName::node_name) {
+            self.pods_by_node
+                .entry(node.to_owned())
+                .or_default()
+                .insert(key.clone());
+        }
+        let owners: BTreeSet<Owner> = before.into_iter().chain(after).collect();
+        Ok(Change {
+            prefix: T::PREFIX.to_owned(),
+            key,
+            owners: owners.into_iter().collect(),
+        })
+    }
+}
+
+/// Decodes a record; its revision becomes the object's resourceVersion, as a client would see it.
+fn decode<T: Cached>(record: &Record) -> Result<T, serde_json::Error> {
+    let mut object: T = serde_json::from_slice(&record.value)?;
+    object.meta_mut().resource_version = Some(record.mod_revision.to_string());
+    Ok(object)
+}
+
+fn unlink(index: &mut BTreeMap<String, BTreeSet<ObjectKey>>, at: &str, key: &ObjectKey) {
+    if let Some(keys) = index.get_mut(at) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+fn owners<T: Cached>(object: Option<&T>) -> Vec<Owner> {
+    let references = object
+        .and_then(|o| o.meta().owner_references.as_deref())
+        .unwrap_or_default();
+    let owner = |r: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| Owner {
+        kind: r.kind.clone(),
+        name: r.name.clone(),
+        uid: r.uid.clone(),
+        controller: r.controller == Some(true),
+    };
+    references.iter().map(owner).collect()
+}
+
+/// The node an object is bound to, for kinds that can be.
+trait NodeName {
+    fn node_name(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl NodeName for Pod {
+    fn node_name(&self) -> Option<&str> {
+        self.spec.as_ref()?.node_name.as_deref()
+    }
+}
+
+macro_rules! unbound {
+    ($($kind:ty),+) => { $(impl NodeName for $kind {})+ };
+}
+unbound!(
+    Namespace,
+    Node,
+    ConfigMap,
+    Secret,
+    ServiceAccount,
+    ReplicaSet,
+    Deployment,
+    Lease
+);
