@@ -5,7 +5,11 @@
 //! exist here, only servers that stop and others that join (DESIGN.md, Consensus without a disk).
 
 mod message;
+mod node;
+mod roster;
 mod types;
 
 pub use message::Message;
+pub use node::Raft;
+pub use roster::{Candidate, Limits, plan_membership};
 pub use types::*;

@@ -113,6 +113,39 @@ pub struct Config {
     pub log_bytes_kept: usize,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(500),
+            append_bytes_max: 256 << 10,
+            inflight_messages_max: 64,
+            inflight_bytes_max: 4 << 20,
+            uncommitted_bytes_max: 16 << 20,
+            snapshot_chunk_bytes: 256 << 10,
+            log_entries_kept: 4_096,
+            log_bytes_kept: 4 << 20,
+        }
+    }
+}
+
+/// How a peer comes into being.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// As a founder. Every founder starts with the same configuration, as if it had restored a snapshot at
+    /// [`BOOTSTRAP_INDEX`]; their state machines must be equal too (empty, or the same restored state).
+    Bootstrap(Configuration),
+    /// Knowing nothing. It waits for a leader's messages and never stands for election until a configuration in its
+    /// log or snapshot makes it a voter.
+    Join,
+}
+
+/// Where a founder's log begins. Not 0, so that a peer that joins later is always sent a snapshot first and
+/// the founders' initial state, which is in no entry, reaches it.
+pub const BOOTSTRAP_INDEX: Index = 1;
+/// The term of that beginning; the first election is for the term after it.
+pub const BOOTSTRAP_TERM: Term = 1;
+
 /// The caller's mark on a request, given back with its answer.
 pub type Tag = u64;
 
@@ -223,6 +256,33 @@ pub struct Status {
     pub configuration: Configuration,
     /// On the leader: every other member's progress.
     pub progress: BTreeMap<PeerId, PeerProgress>,
+}
+
+/// What happened since the start, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Messages dropped: of another cluster or generation.
+    pub dropped_cluster: u64,
+    /// Messages dropped: for another incarnation than this.
+    pub dropped_recipient: u64,
+    /// Messages dropped: of an earlier term.
+    pub dropped_term: u64,
+    /// Pre-votes started.
+    pub pre_votes: u64,
+    /// Elections stood for.
+    pub elections: u64,
+    /// Elections won.
+    pub elections_won: u64,
+    /// Times this leader stepped down because a quorum was silent.
+    pub quorums_lost: u64,
+    /// Appends refused by followers of this leader.
+    pub appends_refused: u64,
+    /// Quorum rounds made for reads.
+    pub read_rounds: u64,
+    /// Snapshots whose last piece a follower acknowledged.
+    pub snapshots_sent: u64,
+    /// Snapshots installed here.
+    pub snapshots_installed: u64,
 }
 
 /// A message with its addressing. `cluster` lets a receiver drop what is not of its cluster and generation.
