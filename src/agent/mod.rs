@@ -5,6 +5,8 @@
 //! ConfigMap, Secret, downward API, projected, emptyDir and hostPath.
 
 mod operation;
+pub mod quantity;
+pub mod render;
 mod types;
 
 pub use operation::*;
