@@ -1,1 +1,13 @@
 //! The node's side: the pod machine, a pure function from (desired pods, inventory, now) to actions and statuses.
+//!
+//! What the kubelet's sync loop decides, without doing it: `actors::node_agent` performs the actions against an
+//! `env::runtime::ContainerRuntime` and feeds the outcomes back. Deliberately absent: probes and volumes beyond
+//! ConfigMap, Secret, downward API, projected, emptyDir and hostPath.
+
+mod operation;
+pub mod quantity;
+pub mod render;
+mod types;
+
+pub use operation::*;
+pub use types::*;
