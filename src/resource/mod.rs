@@ -3,7 +3,10 @@
 //! Pure: a request and a view go in, a transaction and a reply come out. Knows nothing of HTTP or actors.
 
 pub mod cache;
+pub mod patch;
 pub mod request;
+pub mod schema;
+pub mod strict;
 
 pub use cache::{Cache, ObjectKey};
 pub use request::{
