@@ -3,6 +3,8 @@
 //! Pure: a request and a view go in, a transaction and a reply come out. Knows nothing of HTTP or actors.
 
 pub mod cache;
+pub mod pods;
+pub mod quantity;
 pub mod request;
 
 pub use cache::{Cache, ObjectKey};
