@@ -4,6 +4,8 @@
 
 pub mod cache;
 pub mod patch;
+pub mod pods;
+pub mod quantity;
 pub mod request;
 pub mod schema;
 pub mod strict;
