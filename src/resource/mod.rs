@@ -6,6 +6,7 @@ pub mod cache;
 pub mod pods;
 pub mod quantity;
 pub mod request;
+pub mod taints;
 
 pub use cache::{Cache, ObjectKey};
 pub use request::{
