@@ -69,6 +69,8 @@ pub trait Cached: DeserializeOwned + Send + Sync + 'static {
 pub struct Table<T> {
     objects: BTreeMap<ObjectKey, Arc<T>>,
     owned: BTreeMap<String, BTreeSet<ObjectKey>>,
+    /// Objects that no controller manages.
+    unmanaged: BTreeSet<ObjectKey>,
 }
 
 impl<T> Default for Table<T> {
@@ -76,6 +78,7 @@ impl<T> Default for Table<T> {
         Self {
             objects: BTreeMap::new(),
             owned: BTreeMap::new(),
+            unmanaged: BTreeSet::new(),
         }
     }
 }
@@ -235,6 +238,17 @@ impl Cache {
             .filter_map(|key| table.objects.get_key_value(key))
     }
 
+    /// A kind's objects in one namespace that no controller manages, by name: those that may be adopted.
+    pub fn unmanaged_in<'a, T: Cached>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
+        let table = T::table(self);
+        let keys = table.unmanaged.range(ObjectKey::new(namespace, "")..);
+        keys.take_while(move |key| key.namespace == namespace)
+            .filter_map(|key| table.objects.get_key_value(key))
+    }
+
     /// The pods bound to a node, by key.
     pub fn pods_on<'a>(
         &'a self,
@@ -267,6 +281,11 @@ impl Cache {
                 .entry(owner.uid.clone())
                 .or_default()
                 .insert(key.clone());
+        }
+        if new.is_some() && !after.iter().any(|owner| owner.controller) {
+            table.unmanaged.insert(key.clone());
+        } else {
+            table.unmanaged.remove(&key);
         }
         if let Some(node) = old.as_deref().and_then(NodeName::node_name) {
             unlink(&mut self.pods_by_node, node, &key);

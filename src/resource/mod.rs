@@ -9,6 +9,7 @@ pub mod quantity;
 pub mod request;
 pub mod schema;
 pub mod strict;
+pub mod taints;
 
 pub use cache::{Cache, ObjectKey};
 pub use request::{

@@ -1,0 +1,305 @@
+//! ReplicaSet: keeps so many pods of one template, adopts those that match and releases those that no longer do.
+//!
+//! Deliberately without expectations of what was just created: the host does not reconcile a key again before the
+//! cache has seen its writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rand::RngCore;
+use serde_json::{Value, json};
+
+use super::replicas::{available_in, deletion_order};
+use super::requests::{
+    Writer, controller_of, controller_reference, name_suffix, omit_zero, resource, set_owners,
+};
+use super::selector::Selector;
+use super::{Controller, EventSource, Level, Outcome, ReconcileError, event};
+use crate::resource::cache::{Cached, Change};
+use crate::resource::pods::{is_active, is_ready, node_name};
+use crate::resource::{Cache, ObjectKey, Request};
+
+const KIND: &str = "ReplicaSet";
+const API_VERSION: &str = "apps/v1";
+const COMPONENT: &str = "replicaset-controller";
+const WRITER: Writer = Writer {
+    user: "system:kagero:replicaset-controller",
+};
+/// Pods created or deleted in one reconciliation; Kubernetes' `BurstReplicas`. The rest follows in the next.
+const BURST_PODS_MAX: usize = 500;
+
+/// The controller of ReplicaSets.
+#[derive(Debug, Default)]
+pub struct ReplicaSets;
+
+impl Controller for ReplicaSets {
+    fn name(&self) -> &'static str {
+        COMPONENT
+    }
+
+    fn keys_for(&self, change: &Change, cache: &Cache) -> Vec<ObjectKey> {
+        if change.prefix == ReplicaSet::PREFIX {
+            return vec![change.key.clone()];
+        }
+        if change.prefix != Pod::PREFIX {
+            return Vec::new();
+        }
+        let owners = change.owners.iter();
+        let mut keys: Vec<_> = owners
+            .filter(|owner| owner.controller && owner.kind == KIND)
+            .map(|owner| ObjectKey::new(&change.key.namespace, &owner.name))
+            .collect();
+        if let Some(pod) = cache.get::<Pod>(&change.key)
+            && controller_of(&pod.metadata).is_none()
+        {
+            keys.extend(wanting(cache, &change.key.namespace, pod));
+        }
+        keys
+    }
+
+    fn all_keys(&self, cache: &Cache) -> Vec<ObjectKey> {
+        cache
+            .list::<ReplicaSet>()
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    fn reconcile(
+        &self,
+        cache: &Cache,
+        key: &ObjectKey,
+        now: Timestamp,
+        entropy: &mut dyn RngCore,
+    ) -> Result<Outcome, ReconcileError> {
+        let mut outcome = Outcome::default();
+        let Some(set) = cache.get::<ReplicaSet>(key) else {
+            return Ok(outcome);
+        };
+        let spec = set
+            .spec
+            .as_ref()
+            .ok_or_else(|| ReconcileError::Incomplete {
+                kind: KIND,
+                key: key.clone(),
+                field: "spec",
+            })?;
+        let selector = Selector::compile(&spec.selector).map_err(|reason| {
+            ReconcileError::InvalidSelector {
+                kind: KIND,
+                key: key.clone(),
+                reason,
+            }
+        })?;
+        let pods = claim(cache, key, set, &selector, &mut outcome);
+        if set.metadata.deletion_timestamp.is_none() && !is_ending(cache, &key.namespace) {
+            scale(cache, key, set, spec, &pods, now, entropy, &mut outcome);
+        }
+        update_status(key, set, spec, &pods, now, &mut outcome);
+        Ok(outcome)
+    }
+}
+
+/// ReplicaSets whose selector matches a pod that nobody manages.
+fn wanting(cache: &Cache, namespace: &str, pod: &Pod) -> Vec<ObjectKey> {
+    let matches = |set: &ReplicaSet| {
+        let selector = set.spec.as_ref().map(|spec| &spec.selector);
+        selector
+            .and_then(|s| Selector::compile(s).ok())
+            .is_some_and(|s| s.matches(pod.metadata.labels.as_ref()))
+    };
+    let sets = cache.in_namespace::<ReplicaSet>(namespace);
+    sets.filter(|(_, set)| matches(set))
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
+fn is_ending(cache: &Cache, namespace: &str) -> bool {
+    let namespace = cache.get::<Namespace>(&ObjectKey::new("", namespace));
+    namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+}
+
+/// The set's active pods; adopts what matches and is free, releases what no longer matches.
+fn claim<'a>(
+    cache: &'a Cache,
+    key: &'a ObjectKey,
+    set: &ReplicaSet,
+    selector: &Selector,
+    outcome: &mut Outcome,
+) -> Vec<(&'a ObjectKey, &'a Arc<Pod>)> {
+    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+    let mut pods = Vec::new();
+    for (pod_key, pod) in cache.owned_by::<Pod>(uid) {
+        if controller_of(&pod.metadata).is_none_or(|owner| owner.uid != uid) {
+            continue;
+        }
+        if selector.matches(pod.metadata.labels.as_ref()) {
+            pods.push((pod_key, pod));
+        } else if pod.metadata.deletion_timestamp.is_none() {
+            let owners = pod.metadata.owner_references.iter().flatten();
+            let others: Vec<_> = owners.filter(|o| o.uid != uid).cloned().collect();
+            outcome.write(WRITER.patch::<Pod>(pod_key, set_owners(&pod.metadata, &others)));
+        }
+    }
+    if set.metadata.deletion_timestamp.is_none() {
+        for (pod_key, pod) in cache.unmanaged_in::<Pod>(&key.namespace) {
+            if is_active(pod) && selector.matches(pod.metadata.labels.as_ref()) {
+                let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
+                owners.retain(|owner| owner.uid != uid);
+                owners.push(controller_reference(API_VERSION, KIND, &set.metadata));
+                outcome.write(WRITER.patch::<Pod>(pod_key, set_owners(&pod.metadata, &owners)));
+                pods.push((pod_key, pod));
+            }
+        }
+    }
+    pods.retain(|(_, pod)| is_active(pod));
+    pods
+}
+
+/// Creates or deletes pods until there are as many as wanted.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of `reconcile`, with all it was given"
+)]
+fn scale(
+    cache: &Cache,
+    key: &ObjectKey,
+    set: &ReplicaSet,
+    spec: &ReplicaSetSpec,
+    pods: &[(&ObjectKey, &Arc<Pod>)],
+    now: Timestamp,
+    entropy: &mut dyn RngCore,
+    outcome: &mut Outcome,
+) {
+    let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
+    let source = EventSource {
+        component: COMPONENT,
+        api_version: API_VERSION,
+        kind: KIND,
+        meta: &set.metadata,
+    };
+    for _ in 0..wanted.saturating_sub(pods.len()).min(BURST_PODS_MAX) {
+        let name = free_name(cache, key, entropy);
+        let create = WRITER.create(resource::<Pod>(), &key.namespace, new_pod(set, spec, &name));
+        let told = tell_pod(source, "SuccessfulCreate", "Created", &name, now, entropy);
+        outcome.write_and_tell(create, told);
+    }
+    let excess = pods.len().saturating_sub(wanted).min(BURST_PODS_MAX);
+    for (pod_key, pod) in first_to_go(pods).into_iter().take(excess) {
+        let delete = WRITER.delete::<Pod>(pod_key, &pod.metadata);
+        let told = tell_pod(
+            source,
+            "SuccessfulDelete",
+            "Deleted",
+            &pod_key.name,
+            now,
+            entropy,
+        );
+        outcome.write_and_tell(delete, told);
+    }
+}
+
+fn tell_pod(
+    source: EventSource<'_>,
+    reason: &str,
+    verb: &str,
+    pod: &str,
+    now: Timestamp,
+    entropy: &mut dyn RngCore,
+) -> Request {
+    let message = format!("{verb} pod: {pod}");
+    event(source, Level::Normal, reason, &message, now, entropy)
+}
+
+/// A name that no pod of the namespace bears.
+fn free_name(cache: &Cache, key: &ObjectKey, entropy: &mut dyn RngCore) -> String {
+    loop {
+        let name = format!("{}-{}", key.name, name_suffix(entropy));
+        if cache
+            .get::<Pod>(&ObjectKey::new(&key.namespace, &name))
+            .is_none()
+        {
+            return name;
+        }
+    }
+}
+
+fn new_pod(set: &ReplicaSet, spec: &ReplicaSetSpec, name: &str) -> Value {
+    let template = spec.template.as_ref();
+    let meta = template.and_then(|t| t.metadata.as_ref());
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        generate_name: set.metadata.name.as_ref().map(|set| format!("{set}-")),
+        namespace: set.metadata.namespace.clone(),
+        labels: meta.and_then(|m| m.labels.clone()),
+        annotations: meta.and_then(|m| m.annotations.clone()),
+        finalizers: meta.and_then(|m| m.finalizers.clone()),
+        owner_references: Some(vec![controller_reference(API_VERSION, KIND, &set.metadata)]),
+        ..ObjectMeta::default()
+    };
+    let spec = template.and_then(|t| t.spec.as_ref());
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
+}
+
+/// The pods, those first that are deleted first.
+fn first_to_go<'a>(pods: &[(&'a ObjectKey, &'a Arc<Pod>)]) -> Vec<(&'a ObjectKey, &'a Arc<Pod>)> {
+    let mut mates = BTreeMap::<Option<&str>, usize>::new();
+    for (_, pod) in pods {
+        *mates.entry(node_name(pod)).or_default() += 1;
+    }
+    let ranked = |pod: &'a Arc<Pod>| (&**pod, mates[&node_name(pod)]);
+    let mut order = pods.to_vec();
+    order.sort_by(|a, b| deletion_order(ranked(a.1), ranked(b.1)));
+    order
+}
+
+/// Counts the pods as they are now; what was just created or deleted is counted once the cache shows it.
+fn update_status(
+    key: &ObjectKey,
+    set: &ReplicaSet,
+    spec: &ReplicaSetSpec,
+    pods: &[(&ObjectKey, &Arc<Pod>)],
+    now: Timestamp,
+    outcome: &mut Outcome,
+) {
+    let min_ready = u64::try_from(spec.min_ready_seconds.unwrap_or_default()).unwrap_or_default();
+    let template = spec.template.as_ref().and_then(|t| t.metadata.as_ref());
+    let template_labels = template.and_then(|m| m.labels.clone()).unwrap_or_default();
+    let (mut labeled, mut ready, mut available) = (0, 0, 0);
+    for (_, pod) in pods {
+        let labels = pod.metadata.labels.as_ref();
+        let carries = |(k, v): (&String, &String)| labels.and_then(|l| l.get(k)) == Some(v);
+        labeled += i32::from(template_labels.iter().all(carries));
+        ready += i32::from(is_ready(pod));
+        match available_in(pod, Duration::from_secs(min_ready), now) {
+            Some(Duration::ZERO) => available += 1,
+            Some(left) => outcome.requeue_within(left),
+            None => {}
+        }
+    }
+    let replicas = pods.len() as i32;
+    let status = set.status.clone().unwrap_or_default();
+    let unchanged = set.status.is_some()
+        && status.replicas == replicas
+        && status.fully_labeled_replicas.unwrap_or_default() == labeled
+        && status.ready_replicas.unwrap_or_default() == ready
+        && status.available_replicas.unwrap_or_default() == available
+        && status.observed_generation == set.metadata.generation;
+    if !unchanged {
+        let status = json!({
+            "replicas": replicas,
+            "fullyLabeledReplicas": omit_zero(labeled),
+            "readyReplicas": omit_zero(ready),
+            "availableReplicas": omit_zero(available),
+            "observedGeneration": set.metadata.generation,
+        });
+        outcome.write(WRITER.patch_status::<ReplicaSet>(key, status));
+    }
+}
+
+#[cfg(test)]
+mod tests;

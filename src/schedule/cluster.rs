@@ -1,0 +1,189 @@
+//! The scheduler's picture of the cluster: each node with the sum of what its pods take.
+//!
+//! Kept up to date change by change, never rebuilt; cheap to clone, so that a plan works on a copy. Deliberately
+//! without pending pods.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::demand::{Demand, HostPort};
+use crate::resource::cache::{Cached, Change};
+use crate::resource::pods::{is_terminated, node_name};
+use crate::resource::quantity::Quantity;
+use crate::resource::{Cache, ObjectKey};
+
+/// Pods a node takes that does not say how many: Kubernetes' default.
+const PODS_MAX_DEFAULT: u64 = 110;
+
+/// One node, with what is taken of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeState {
+    /// `None` while pods are bound to a name whose Node object does not exist (yet, or any more).
+    pub(crate) node: Option<Arc<Node>>,
+    pub(crate) ready: bool,
+    pub(crate) cpu_millis_max: u64,
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) pods_max: u64,
+    pub(crate) cpu_millis: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) likely_cpu_millis: u64,
+    pub(crate) likely_memory_bytes: u64,
+    pub(crate) pods: u64,
+    pub(crate) ports: Vec<HostPort>,
+    /// Pods here of each controller, by its UID.
+    pub(crate) owners: OrdMap<String, u32>,
+}
+
+/// Where a pod is counted, and as what.
+#[derive(Clone, Debug)]
+struct Placed {
+    node: Arc<str>,
+    demand: Arc<Demand>,
+}
+
+/// All nodes and what they carry.
+///
+/// Invariant: each node's sums are those of exactly the pods in `placed` that name it.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    pub(crate) nodes: OrdMap<Arc<str>, Arc<NodeState>>,
+    placed: OrdMap<ObjectKey, Placed>,
+}
+
+impl Cluster {
+    /// The picture of what a cache holds.
+    pub fn of(cache: &Cache) -> Self {
+        let mut cluster = Self::default();
+        for (key, _) in cache.list::<Node>() {
+            cluster.refresh_node(cache, &key.name);
+        }
+        for (key, _) in cache.list::<Pod>() {
+            cluster.refresh_pod(cache, key);
+        }
+        cluster
+    }
+
+    /// Takes one change. Returns whether it may let a pod run that did not fit before: a node that came or changed
+    /// (its mere heartbeat is not stored), a pod that left one.
+    pub fn take(&mut self, change: &Change, cache: &Cache) -> bool {
+        if change.prefix == Node::PREFIX {
+            self.refresh_node(cache, &change.key.name);
+            cache.get::<Node>(&change.key).is_some()
+        } else if change.prefix == Pod::PREFIX {
+            let before = self.placed.contains_key(&change.key);
+            self.refresh_pod(cache, &change.key);
+            before && !self.placed.contains_key(&change.key)
+        } else {
+            false
+        }
+    }
+
+    /// Counts a pod on a node before the cache says so, because its binding is under way. The pod's next change, or
+    /// [`refresh_pod`](Self::refresh_pod), corrects it.
+    pub fn assume(&mut self, key: ObjectKey, pod: &Pod, node: &str) {
+        let demand = Demand::of(pod).unwrap_or_default();
+        self.place(key, node, Arc::new(demand));
+    }
+
+    /// Counts a pod as the cache has it, or no longer.
+    pub fn refresh_pod(&mut self, cache: &Cache, key: &ObjectKey) {
+        self.forget(key);
+        let Some(pod) = cache.get::<Pod>(key).filter(|pod| !is_terminated(pod)) else {
+            return;
+        };
+        if let Some(node) = node_name(pod) {
+            // An unreadable request was refused when the pod was written; were it not, it would count as nothing.
+            let demand = Demand::of(pod).unwrap_or_default();
+            self.place(key.clone(), node, Arc::new(demand));
+        }
+    }
+
+    pub(crate) fn place(&mut self, key: ObjectKey, node: &str, demand: Arc<Demand>) {
+        self.forget(&key);
+        let node: Arc<str> = node.into();
+        self.change(&node, |state| state.add(&demand));
+        self.placed.insert(key, Placed { node, demand });
+    }
+
+    fn forget(&mut self, key: &ObjectKey) {
+        if let Some(Placed { node, demand }) = self.placed.remove(key) {
+            self.change(&node, |state| state.subtract(&demand));
+        }
+    }
+
+    fn refresh_node(&mut self, cache: &Cache, name: &str) {
+        let node = cache.get::<Node>(&ObjectKey::new("", name)).cloned();
+        self.change(&name.into(), |state| state.describe(node));
+    }
+
+    fn change(&mut self, name: &Arc<str>, change: impl FnOnce(&mut NodeState)) {
+        let mut state = self.nodes.remove(name).unwrap_or_default();
+        change(Arc::make_mut(&mut state));
+        if state.node.is_some() || state.pods > 0 {
+            self.nodes.insert(name.clone(), state);
+        }
+    }
+}
+
+impl NodeState {
+    fn describe(&mut self, node: Option<Arc<Node>>) {
+        let amount = |name: &str| allocatable(node.as_deref(), name);
+        let whole = |q: Quantity| u64::try_from(q.value()).unwrap_or_default();
+        self.cpu_millis_max =
+            amount("cpu").map_or(0, |q| u64::try_from(q.millis()).unwrap_or_default());
+        self.memory_bytes_max = amount("memory").map_or(0, whole);
+        self.pods_max = amount("pods").map_or(PODS_MAX_DEFAULT, whole);
+        self.ready = node.as_deref().is_some_and(is_ready);
+        self.node = node;
+    }
+
+    fn add(&mut self, demand: &Demand) {
+        self.cpu_millis += demand.cpu_millis;
+        self.memory_bytes += demand.memory_bytes;
+        self.likely_cpu_millis += demand.likely_cpu_millis;
+        self.likely_memory_bytes += demand.likely_memory_bytes;
+        self.pods += 1;
+        self.ports.extend(demand.ports.iter().cloned());
+        if let Some(owner) = &demand.owner {
+            *self.owners.entry(owner.clone()).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, demand: &Demand) {
+        assert!(self.pods > 0, "only what was added is subtracted");
+        self.cpu_millis -= demand.cpu_millis;
+        self.memory_bytes -= demand.memory_bytes;
+        self.likely_cpu_millis -= demand.likely_cpu_millis;
+        self.likely_memory_bytes -= demand.likely_memory_bytes;
+        self.pods -= 1;
+        for port in &demand.ports {
+            if let Some(at) = self.ports.iter().position(|p| p == port) {
+                self.ports.swap_remove(at);
+            }
+        }
+        if let Some(owner) = &demand.owner {
+            let left = self
+                .owners
+                .remove(owner)
+                .unwrap_or_default()
+                .saturating_sub(1);
+            if left > 0 {
+                self.owners.insert(owner.clone(), left);
+            }
+        }
+    }
+}
+
+fn allocatable(node: Option<&Node>, name: &str) -> Option<Quantity> {
+    let status = node?.status.as_ref()?;
+    let amounts = status.allocatable.as_ref().or(status.capacity.as_ref())?;
+    Quantity::parse(&amounts.get(name)?.0).ok()
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref());
+    let mut conditions = conditions.unwrap_or_default().iter();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
