@@ -2,4 +2,25 @@
 //!
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
+mod assignments;
+pub mod caller;
+mod describe;
+mod dial;
+mod doors;
+pub mod gate;
+pub mod joiner;
+pub mod link_end;
+pub mod logs;
+pub mod membership;
 pub mod messages;
+pub mod metrics;
+pub mod node_link;
+pub mod node_links;
+pub mod peers;
+pub mod raft_peer;
+mod refusals;
+pub mod registration;
+pub mod server;
+pub mod store_front;
+mod waiters;
+pub mod wire;
