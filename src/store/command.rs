@@ -49,3 +49,58 @@ impl Command {
         Ok(command)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Bytes that a program of this command version, but of another build, might have written.
+    fn written(body: &serde_json::Value) -> Vec<u8> {
+        let mut bytes = vec![COMMAND_VERSION];
+        rmp_serde::encode::write_named(&mut bytes, body).unwrap();
+        bytes
+    }
+
+    fn command(operation: serde_json::Value) -> serde_json::Value {
+        json!({
+            "id": {"origin": 1, "sequence": 2},
+            "time_ms": 3,
+            "transaction": {"compare": [], "operations": [operation]},
+        })
+    }
+
+    #[test]
+    fn what_it_knows_it_reads() {
+        let delete = written(&command(json!({"Delete": {"key": "a"}})));
+        let decoded = Command::decode(&delete).unwrap();
+        assert_eq!(decoded.transaction.operations.len(), 1);
+        assert_eq!(decoded.encode(), delete);
+    }
+
+    #[test]
+    fn what_it_does_not_know_it_refuses() {
+        let unknown_operation = command(json!({"Lease": {"key": "a"}}));
+        let unknown_field = command(json!({"Delete": {"key": "a", "lease": 1}}));
+        for body in [unknown_operation, unknown_field] {
+            let refused = Command::decode(&written(&body)).unwrap_err();
+            assert!(matches!(refused, CommandError::Unreadable(_)), "{refused}");
+        }
+        let mut later = written(&command(json!({"Delete": {"key": "a"}})));
+        later.push(0);
+        let refused = Command::decode(&later).unwrap_err();
+        assert!(
+            matches!(refused, CommandError::TrailingBytes(1)),
+            "{refused}"
+        );
+        later[0] = COMMAND_VERSION + 1;
+        let refused = Command::decode(&later).unwrap_err();
+        assert!(
+            matches!(refused, CommandError::UnknownVersion(2)),
+            "{refused}"
+        );
+        let refused = Command::decode(&[]).unwrap_err();
+        assert!(matches!(refused, CommandError::Empty), "{refused}");
+    }
+}

@@ -44,7 +44,9 @@ mod tests {
 
     fn hash(parts: &[&[u8]]) -> u64 {
         let mut hash = StableHash::new();
-        parts.iter().for_each(|part| hash.bytes(part));
+        for part in parts {
+            hash.bytes(part);
+        }
         hash.finish()
     }
 

@@ -46,3 +46,26 @@ impl Outcomes {
         self.order.iter().map(|id| (*id, &self.outcomes[id]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgets_the_oldest_first_whatever_their_names() {
+        let mut outcomes = Outcomes::default();
+        let id = |n: u64| ProposalId {
+            origin: u64::MAX - n,
+            sequence: 1,
+        };
+        let last = OUTCOMES_REMEMBERED_MAX as u64 + 2;
+        for n in 0..last {
+            outcomes.remember(id(n), Outcome::Committed { revision: n });
+        }
+        assert_eq!(outcomes.len(), OUTCOMES_REMEMBERED_MAX);
+        assert_eq!(outcomes.get(id(1)), None);
+        let kept = Outcome::Committed { revision: 2 };
+        assert_eq!(outcomes.get(id(2)), Some(&kept));
+        assert_eq!(outcomes.iter().next(), Some((id(2), &kept)));
+    }
+}

@@ -160,6 +160,13 @@ fn checksum(body: &[u8]) -> u64 {
     hash.finish()
 }
 
+/// A forged body with a checksum that matches it.
+#[cfg(test)]
+pub(super) fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    body.extend(checksum(&body).to_le_bytes());
+    body
+}
+
 /// Reads what an [`Encoder`] wrote.
 pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, RestoreError> {
     let cut_off = RestoreError::CutOff(bytes.len());
@@ -231,4 +238,82 @@ fn ensure(condition: bool, otherwise: &'static str) -> Result<(), RestoreError> 
     condition
         .then_some(())
         .ok_or(RestoreError::Impossible(otherwise))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn refused(body: Vec<u8>) -> String {
+        Store::restore(&seal(body)).unwrap_err().to_string()
+    }
+
+    fn body(header: &Header, records: &[(&str, u64, u64, u64)]) -> Vec<u8> {
+        let mut out = vec![SNAPSHOT_VERSION];
+        rmp_serde::encode::write(&mut out, header).unwrap();
+        for (key, created, changed, version) in records {
+            let record = (key, created, changed, version, Bytes::from_static(b"value"));
+            rmp_serde::encode::write(&mut out, &record).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn an_empty_store_survives() {
+        let restored = Store::restore(&Store::new().snapshot().encode()).unwrap();
+        assert_eq!(restored.revision(), 0);
+        assert_eq!(restored.history(0, ""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn each_damage_has_its_error() {
+        let encoded = Store::new().snapshot().encode().to_vec();
+        let error = |bytes: &[u8]| Store::restore(bytes).unwrap_err();
+        assert!(matches!(error(&encoded[..8]), RestoreError::CutOff(8)));
+        assert!(matches!(
+            error(&encoded[1..]),
+            RestoreError::UnknownVersion(_)
+        ));
+        let mut flipped = encoded;
+        flipped[1] ^= 1;
+        assert!(matches!(error(&flipped), RestoreError::Checksum));
+        flipped.truncate(1);
+        assert!(matches!(error(&seal(flipped)), RestoreError::Unreadable(_)));
+    }
+
+    #[test]
+    fn what_no_store_wrote_is_impossible() {
+        let header = |records| Header {
+            revision: 5,
+            records,
+            outcomes: 0,
+        };
+        let one = header(1);
+        let two = header(2);
+        assert!(Store::restore(&seal(body(&one, &[("a", 1, 5, 2)]))).is_ok());
+        let twice = body(&two, &[("a", 1, 1, 1), ("a", 2, 2, 1)]);
+        assert_eq!(refused(twice), "impossible snapshot: keys out of order");
+        let future = body(&one, &[("a", 1, 6, 1)]);
+        assert_eq!(
+            refused(future),
+            "impossible snapshot: a record of the future"
+        );
+        let unborn = body(&one, &[("a", 3, 2, 1)]);
+        assert_eq!(
+            refused(unborn),
+            "impossible snapshot: changed before creation"
+        );
+        let longer = body(&header(0), &[("a", 1, 1, 1)]);
+        assert_eq!(refused(longer), "impossible snapshot: bytes follow its end");
+        let outcomes = Header {
+            outcomes: u64::MAX,
+            ..header(0)
+        };
+        let flood = body(&outcomes, &[]);
+        assert_eq!(
+            refused(flood),
+            "impossible snapshot: more outcomes than are remembered"
+        );
+    }
 }

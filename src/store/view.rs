@@ -99,19 +99,17 @@ impl View {
             version: 1,
             value,
         };
-        let (key, previous) = match self.records.get_key_value_mut(key) {
-            Some((key, record)) => {
-                current.create_revision = record.create_revision;
-                current.version = record.version + 1;
-                let previous = mem::replace(record, current.clone());
-                self.value_bytes -= previous.value.len() as u64;
-                (key.clone(), Some(previous))
-            }
-            None => {
-                let key: Arc<str> = key.into();
-                self.records.insert(key.clone(), current.clone());
-                (key, None)
-            }
+        let known = self.records.get_key_value_mut(key);
+        let (key, previous) = if let Some((key, record)) = known {
+            current.create_revision = record.create_revision;
+            current.version = record.version + 1;
+            let previous = mem::replace(record, current.clone());
+            self.value_bytes -= previous.value.len() as u64;
+            (key.clone(), Some(previous))
+        } else {
+            let key: Arc<str> = key.into();
+            self.records.insert(key.clone(), current.clone());
+            (key, None)
         };
         Event {
             revision,

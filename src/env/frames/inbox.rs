@@ -162,7 +162,9 @@ impl<R: DeserializeOwned> Stream for Inbox<R> {
 impl<R> fmt::Debug for Inbox<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = self.shared.phase();
-        f.debug_struct("Inbox").field("phase", &phase).finish()
+        f.debug_struct("Inbox")
+            .field("phase", &phase)
+            .finish_non_exhaustive()
     }
 }
 

@@ -85,7 +85,9 @@ impl<S: Serialize> Outbox<S> {
 impl<S> fmt::Debug for Outbox<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = self.shared.phase.get();
-        f.debug_struct("Outbox").field("phase", &phase).finish()
+        f.debug_struct("Outbox")
+            .field("phase", &phase)
+            .finish_non_exhaustive()
     }
 }
 
