@@ -70,25 +70,12 @@ pub enum Message {
         round: u64,
     },
     /// A piece of a snapshot (`snapshot.rs`).
-    Chunk {
-        /// The last index the snapshot covers.
-        index: Index,
-        /// That entry's term.
-        term: Term,
-        /// The configuration in force there; sent with the first piece only.
-        configuration: Option<Configuration>,
-        /// Bytes of the whole snapshot.
-        total: u64,
-        /// Where this piece begins.
-        offset: u64,
-        /// The piece.
-        data: Bytes,
-    },
-    /// Bytes of the snapshot received without a gap; `offset == total` says it is installed.
+    Chunk(Chunk),
+    /// A piece arrived, and more are wanted. (Once installed, the answer is `Appended`.)
     ChunkReceived {
         /// Which snapshot.
         index: Index,
-        /// The next offset wanted.
+        /// Bytes received without a gap.
         offset: u64,
     },
     /// Stand for election now: the leader hands over (`transfer.rs`).
@@ -105,4 +92,21 @@ pub enum Message {
         /// The index.
         index: Option<Index>,
     },
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The last index the snapshot covers.
+    pub index: Index,
+    /// That entry's term.
+    pub term: Term,
+    /// The configuration in force there; sent with the first piece only.
+    pub configuration: Option<Configuration>,
+    /// Bytes of the whole snapshot.
+    pub total: u64,
+    /// Where this piece begins.
+    pub offset: u64,
+    /// The piece.
+    pub data: Bytes,
 }

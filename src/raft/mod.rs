@@ -4,12 +4,22 @@
 //! a peer is one *incarnation* of a process, made at its start and never reused, so "a server that restarts" does not
 //! exist here, only servers that stop and others that join (DESIGN.md, Consensus without a disk).
 
+mod election;
+mod leadership;
+mod log;
+mod membership;
 mod message;
 mod node;
+mod progress;
+mod quorum;
+mod read;
+mod replication;
 mod roster;
+mod snapshot;
+mod transfer;
 mod types;
 
-pub use message::Message;
+pub use message::{Chunk, Message};
 pub use node::Raft;
 pub use roster::{Candidate, Limits, plan_membership};
 pub use types::*;
