@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ResourceRequirements, SecurityContext};
 
+use serde::Serialize;
+
 use super::super::quantity;
 use super::super::types::{
     Assignment, CPU_PERIOD_US, ContainerSpec, GRACE_DEFAULT, Limits, PodRef, PortMapping,
@@ -38,14 +40,16 @@ pub fn is_sidecar(init: &Container) -> bool {
     init.restart_policy.as_deref() == Some("Always")
 }
 
-/// A fingerprint of a container's definition: FNV-1a of its JSON, so that it stays the same over releases.
+/// A fingerprint of a container's definition; the same over releases.
 pub fn spec_hash(container: &Container) -> String {
-    let json = serde_json::to_vec(container).expect("a container serialises into memory");
+    format!("{:016x}", fingerprint(container))
+}
+
+/// FNV-1a of a value's JSON (<http://www.isthe.com/chongo/tech/comp/fnv/>): not against malice, only to notice change.
+pub fn fingerprint(value: &impl Serialize) -> u64 {
+    let json = serde_json::to_vec(value).expect("plain data serialises into memory");
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    format!(
-        "{:016x}",
-        json.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| mix(h, b))
-    )
+    json.iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 /// The sandbox of a pod.

@@ -12,7 +12,9 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
-pub use container::{container, init_containers, is_sidecar, main_containers, sandbox, spec_hash};
+pub use container::{
+    container, fingerprint, init_containers, is_sidecar, main_containers, sandbox, spec_hash,
+};
 pub use volumes::volumes;
 
 use std::net::IpAddr;
