@@ -2,4 +2,6 @@
 //!
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
+pub mod controller_host;
 pub mod messages;
+pub mod scheduler;
