@@ -24,3 +24,6 @@ pub mod server;
 pub mod store_front;
 mod waiters;
 pub mod wire;
+pub mod controller_host;
+pub mod messages;
+pub mod scheduler;

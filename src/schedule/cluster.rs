@@ -41,6 +41,8 @@ pub(crate) struct NodeState {
 struct Placed {
     node: Arc<str>,
     demand: Arc<Demand>,
+    /// Its binding is under way, the cache does not show it yet.
+    assumed: bool,
 }
 
 /// All nodes and what they carry.
@@ -80,35 +82,48 @@ impl Cluster {
         }
     }
 
-    /// Counts a pod on a node before the cache says so, because its binding is under way. The pod's next change, or
-    /// [`refresh_pod`](Self::refresh_pod), corrects it.
+    /// Counts a pod on a node before the cache says so, because its binding is under way. Ends when the cache shows
+    /// it bound, over or gone, or by [`withdraw`](Self::withdraw).
     pub fn assume(&mut self, key: ObjectKey, pod: &Pod, node: &str) {
-        let demand = Demand::of(pod).unwrap_or_default();
-        self.place(key, node, Arc::new(demand));
+        self.put(key, node, Arc::new(demand_of(pod)), true);
     }
 
-    /// Counts a pod as the cache has it, or no longer.
-    pub fn refresh_pod(&mut self, cache: &Cache, key: &ObjectKey) {
+    /// The binding came to nothing: counts the pod as the cache has it.
+    pub fn withdraw(&mut self, cache: &Cache, key: &ObjectKey) {
         self.forget(key);
-        let Some(pod) = cache.get::<Pod>(key).filter(|pod| !is_terminated(pod)) else {
-            return;
-        };
-        if let Some(node) = node_name(pod) {
-            // An unreadable request was refused when the pod was written; were it not, it would count as nothing.
-            let demand = Demand::of(pod).unwrap_or_default();
-            self.place(key.clone(), node, Arc::new(demand));
-        }
+        self.refresh_pod(cache, key);
     }
 
     pub(crate) fn place(&mut self, key: ObjectKey, node: &str, demand: Arc<Demand>) {
+        self.put(key, node, demand, false);
+    }
+
+    fn refresh_pod(&mut self, cache: &Cache, key: &ObjectKey) {
+        let pod = cache.get::<Pod>(key).filter(|pod| !is_terminated(pod));
+        let node = pod.and_then(|pod| node_name(pod));
+        match (pod, node) {
+            (Some(pod), Some(node)) => {
+                self.put(key.clone(), node, Arc::new(demand_of(pod)), false);
+            }
+            (Some(_), None) if self.placed.get(key).is_some_and(|p| p.assumed) => {}
+            _ => self.forget(key),
+        }
+    }
+
+    fn put(&mut self, key: ObjectKey, node: &str, demand: Arc<Demand>, assumed: bool) {
         self.forget(&key);
         let node: Arc<str> = node.into();
         self.change(&node, |state| state.add(&demand));
-        self.placed.insert(key, Placed { node, demand });
+        let placed = Placed {
+            node,
+            demand,
+            assumed,
+        };
+        self.placed.insert(key, placed);
     }
 
     fn forget(&mut self, key: &ObjectKey) {
-        if let Some(Placed { node, demand }) = self.placed.remove(key) {
+        if let Some(Placed { node, demand, .. }) = self.placed.remove(key) {
             self.change(&node, |state| state.subtract(&demand));
         }
     }
@@ -174,6 +189,11 @@ impl NodeState {
             }
         }
     }
+}
+
+/// An unreadable request was refused when the pod was written; were it not, it would count as nothing.
+fn demand_of(pod: &Pod) -> Demand {
+    Demand::of(pod).unwrap_or_default()
 }
 
 fn allocatable(node: Option<&Node>, name: &str) -> Option<Quantity> {

@@ -268,6 +268,6 @@ fn the_picture_follows_changes_and_assumptions() {
             .bindings
             .is_empty()
     );
-    cluster.refresh_pod(&cache_without, &wanted[0].0);
+    cluster.withdraw(&cache_without, &wanted[0].0);
     assert_eq!(plan(&cluster, &wanted, &mut entropy).bindings.len(), 1);
 }
