@@ -14,6 +14,8 @@ pub struct Options {
     pub name: String,
     /// Where peers reach it, `host:port`; port 0 picks a free one.
     pub listen: String,
+    /// What peers dial instead of `listen`, `host:port`, where the two differ.
+    pub advertise: Option<String>,
     /// Where the Kubernetes API listens, `host:port`; port 0 picks a free one.
     pub api: String,
     /// `host:port` of every seed's peer address, itself included if it is one.
