@@ -68,75 +68,65 @@ impl Default for Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+impl Report {
+    fn acts(&self) -> [(&'static str, String); 6] {
+        let Self {
+            pods,
+            lost_node,
+            new_leader,
+            pods_lost,
+            pods_replaced,
+            voters,
+            ..
+        } = self;
+        let nodes = self.machines.len();
         let runtime = format!("{:?}", self.runtime).to_lowercase();
-        let (nodes, pods, lost) = (self.machines.len(), self.pods, &self.lost_node);
-        let lines = [
+        let [formed, deployed, election, healed, rejoined] = [
+            self.formed,
+            self.deployed,
+            self.election,
+            self.healed,
+            self.rejoined,
+        ]
+        .map(|time| format!("{:.2} s", time.as_secs_f64()));
+        let killed = format!("{lost_node}, the leader, by SIGKILL, and its {pods_lost} pods");
+        let whole =
+            format!("{pods_replaced} pods replaced, all {pods} running {healed} after the kill");
+        let quorum = format!(
+            "{voters} of {voters} voters {rejoined} after {lost_node} was started again, empty"
+        );
+        [
             (
                 "cluster",
-                format!(
-                    "{nodes} nodes ({runtime}), formed in {}",
-                    seconds(self.formed)
-                ),
+                format!("{nodes} nodes ({runtime}), formed in {formed}"),
             ),
-            (
-                "deployed",
-                format!("{pods} pods running after {}", seconds(self.deployed)),
-            ),
-            (
-                "lost",
-                format!(
-                    "{lost}, the leader, by SIGKILL, and its {} pods",
-                    self.pods_lost
-                ),
-            ),
+            ("deployed", format!("{pods} pods running after {deployed}")),
+            ("lost", killed),
             (
                 "election",
-                format!(
-                    "{} led {} after the kill",
-                    self.new_leader,
-                    seconds(self.election)
-                ),
+                format!("{new_leader} led {election} after the kill"),
             ),
-            (
-                "whole",
-                format!(
-                    "{} pods replaced, all {pods} running {} after the kill",
-                    self.pods_replaced,
-                    seconds(self.healed)
-                ),
-            ),
-            (
-                "quorum",
-                format!(
-                    "{} of {0} voters {} after {lost} was started again, empty",
-                    self.voters,
-                    seconds(self.rejoined)
-                ),
-            ),
-        ];
+            ("whole", whole),
+            ("quorum", quorum),
+        ]
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             to,
             "The cluster lost its leader's machine and carried on.\n"
         )?;
-        for (name, value) in lines {
+        for (name, value) in self.acts() {
             writeln!(to, "  {name:<9} {value}")?;
         }
-        writeln!(
-            to,
-            "\n  {:<8} {:>5}  {:>10}  {:>15}",
-            "node", "pods", "memory", "written to disk"
-        )?;
-        for machine in &self.machines {
-            let memory = format!("{:.1} MB", machine.usage.resident_bytes as f64 / 1e6);
-            let written = format!("{} bytes", machine.usage.disk_written_bytes);
-            writeln!(
-                to,
-                "  {:<8} {:>5}  {memory:>10}  {written:>15}",
-                machine.name, machine.pods
-            )?;
+        let (node, pods, memory, written) = ("node", "pods", "memory", "written to disk");
+        writeln!(to, "\n  {node:<8} {pods:>5}  {memory:>10}  {written:>15}")?;
+        for NodeLine { name, pods, usage } in &self.machines {
+            let memory = format!("{:.1} MB", usage.resident_bytes as f64 / 1e6);
+            let written = format!("{} bytes", usage.disk_written_bytes);
+            writeln!(to, "  {name:<8} {pods:>5}  {memory:>10}  {written:>15}")?;
         }
         writeln!(to, "\n  memory: resident set of the node's kagero process")?;
         writeln!(
