@@ -4,8 +4,35 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
+use actix::prelude::*;
+use prometheus::Registry;
+use rand::RngCore;
+use tokio::sync::watch;
+
+use crate::actors::caller::Caller;
+use crate::actors::controller_host::ControllerHost;
+use crate::actors::doors::Known;
+use crate::actors::gate::Gate;
+use crate::actors::joiner::{Introduction, Joiner};
+use crate::actors::link_end::LinkEnd;
+use crate::actors::logs::Logs;
+use crate::actors::membership::Membership;
+use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
+use crate::actors::node_agent::NodeAgent;
+use crate::actors::node_links::NodeLinks;
+use crate::actors::peers::Peers;
+use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
+use crate::actors::scheduler::Scheduler;
+use crate::actors::server::{self, Doorman};
+use crate::actors::store_front::StoreFront;
+use crate::actors::wire::Contact;
+use crate::control::controllers;
 use crate::env::Env;
+use crate::env::network::Listener;
+use crate::http;
+use crate::raft::{self, PeerId};
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -48,10 +75,8 @@ pub struct Node {
     pub api_address: SocketAddr,
     /// This incarnation.
     pub id: PeerId,
-    /// Consensus, for whoever wants to look (the simulation's checkers do).
-    pub peer: Addr<RaftPeer>,
-    /// The store's front.
-    pub front: Addr<StoreFront>,
+    /// What it knows of its cluster, for whoever wants to look (readiness and the simulation's checkers do).
+    pub known: watch::Receiver<Option<Known>>,
 }
 
 /// Why a node did not start.
@@ -92,7 +117,7 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
         joiner: parts.joiner.clone(),
     };
     tokio::task::spawn_local(http::serve(Box::new(gate), parts.http(&env, registry, api_address)));
-    Ok(Node { peer_address, api_address, id, peer: parts.peer, front: parts.front })
+    Ok(Node { peer_address, api_address, id, known: parts.known })
 }
 
 /// The actors of one node.
@@ -105,7 +130,7 @@ struct Parts {
     link: Addr<LinkEnd>,
     agent: Addr<NodeAgent>,
     logs: Addr<Logs>,
-    readiness: watch::Receiver<Option<Known>>,
+    known: watch::Receiver<Option<Known>>,
 }
 
 impl Parts {
@@ -120,15 +145,15 @@ impl Parts {
         let raft_metrics = RaftMetrics::new(registry)?;
         let cluster_metrics = ClusterMetrics::new(registry)?;
         let caller = Caller::new(env.network.clone()).start();
-        let (known, readiness) = watch::channel(None);
+        let (tell, known) = watch::channel(None);
         let mut made = None;
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
-            let front = StoreFront::new(known, peer.clone(), caller.clone(), env, options.voters).start();
+            let front = StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
             let submit = front.clone().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
             let links = NodeLinks::new(env, submit.clone(), peer.clone(), cluster_metrics).start();
-            let controllers = ControllerHost::new(submit.clone(), env.clock.clone(), env.entropy.clone()).start();
+            let controllers = ControllerHost::new(controllers(), submit.clone(), env.clock.clone(), env.entropy.clone()).start();
             let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
             let sender = Peers::new(env.network.clone(), env.entropy.clone(), peer.recipient()).start();
             let neighbours = Neighbours {
@@ -161,11 +186,11 @@ impl Parts {
         });
         let agent = agent.expect("the context runs its closure at once");
         let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
-        Ok(Self { peer, front, caller, membership, joiner, link, agent, logs, readiness })
+        Ok(Self { peer, front, caller, membership, joiner, link, agent, logs, known })
     }
 
     fn http(&self, env: &Env, registry: Registry, address: SocketAddr) -> http::State {
-        let readiness = self.readiness.clone();
+        let known = self.known.clone();
         http::State {
             submit: self.front.clone().recipient(),
             read: self.front.clone().recipient(),
@@ -175,7 +200,7 @@ impl Parts {
             registry,
             clock: env.clock.clone(),
             entropy: env.entropy.clone(),
-            readiness: Rc::new(move || match readiness.borrow().as_ref() {
+            readiness: Rc::new(move || match known.borrow().as_ref() {
                 None => Err("not yet part of a cluster".to_owned()),
                 Some(known) if known.standing.leader.is_none() => Err("the cluster has no leader".to_owned()),
                 Some(_) => Ok(()),

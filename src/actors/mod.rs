@@ -4,9 +4,10 @@
 
 mod assignments;
 pub mod caller;
+pub mod controller_host;
 mod describe;
 mod dial;
-mod doors;
+pub mod doors;
 pub mod gate;
 pub mod joiner;
 pub mod link_end;
@@ -20,10 +21,8 @@ pub mod peers;
 pub mod raft_peer;
 mod refusals;
 pub mod registration;
+pub mod scheduler;
 pub mod server;
 pub mod store_front;
 mod waiters;
 pub mod wire;
-pub mod controller_host;
-pub mod messages;
-pub mod scheduler;
