@@ -23,3 +23,6 @@ pub use message::{Chunk, Message};
 pub use node::Raft;
 pub use roster::{Candidate, Limits, plan_membership};
 pub use types::*;
+
+#[cfg(test)]
+mod testing;

@@ -20,8 +20,8 @@ use super::types::{
     PeerId, Ready, Rejected, Role, Start, Status, Term,
 };
 
-/// Entries and bytes kept, as multiples of the configured ones, for members that listen but lag: enough to follow a
-/// snapshot that takes a while, and still bounded.
+/// How many times the usual bytes are kept for members that listen but lag, beside as many as the snapshot that is
+/// under way has: with more to follow it, another snapshot would be the shorter way.
 const KEPT_FOR_LAGGARDS: usize = 4;
 
 /// What a peer is, with what it knows only as that.
@@ -301,6 +301,10 @@ impl Raft {
                 matched: 0,
                 round: 0,
             },
+            // A pre-vote is asked of peers of earlier terms too, and changes no term; the answer names what it answers.
+            Message::PreVoteReply { term, granted } => {
+                return self.on_pre_vote_reply(envelope.from, term, granted);
+            }
             _ => {
                 self.counters.dropped_term += 1;
                 return;
@@ -361,17 +365,14 @@ impl Raft {
 
     fn compact(&mut self) {
         let (entries, bytes) = (self.config.log_entries_kept, self.config.log_bytes_kept);
-        let floor = match &self.part {
-            Part::Leader(leadership) => {
-                leadership.needed_after(self.config.election_timeout, self.now)
-            }
-            _ => self.log.commit(),
+        let applied = self.log.commit();
+        let Part::Leader(leadership) = &self.part else {
+            return self.log.compact(entries, bytes, applied);
         };
+        let floor = leadership.needed_after(self.config.election_timeout, self.now);
         self.log.compact(entries, bytes, floor);
-        self.log.compact(
-            entries.saturating_mul(KEPT_FOR_LAGGARDS),
-            bytes.saturating_mul(KEPT_FOR_LAGGARDS),
-            self.log.commit(),
-        );
+        let image = leadership.image.as_ref().map_or(0, |i| i.data.len());
+        let bytes = bytes.saturating_mul(KEPT_FOR_LAGGARDS) + image;
+        self.log.compact(usize::MAX, bytes, applied);
     }
 }

@@ -186,15 +186,16 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Sends what the window allows; notices when what is needed is no longer in the log.
+    /// Sends what the window allows. If what comes next is no longer in the log, a snapshot must, whatever is still on
+    /// the way: nothing after it could be checked against what the member has.
     fn send_entries(&mut self) {
+        let waits = matches!(self.progress.state, State::Snapshot(_));
+        if self.progress.next <= self.log.base() && !waits {
+            self.progress.await_snapshot(self.now);
+        }
         while self.progress.next <= self.log.last()
             && let Some(window) = self.progress.window(self.config)
         {
-            if self.progress.next <= self.log.base() {
-                self.progress.await_snapshot(self.now);
-                return;
-            }
             let (entries, bytes) = self.log.batch(self.progress.next, window);
             self.send(entries, bytes);
         }
