@@ -106,3 +106,6 @@ impl Listener for Accepting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

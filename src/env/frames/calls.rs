@@ -77,3 +77,49 @@ impl<T> Answer<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_finds_its_caller() {
+        let mut calls = Calls::default();
+        let (first, one) = calls.begin().unwrap();
+        let (second, other) = calls.begin().unwrap();
+        assert!(calls.finish(second, "second"));
+        assert!(calls.finish(first, "first"));
+        assert!(!calls.finish(first, "again"));
+        assert_eq!(one.within(SOON).await, Ok("first"));
+        assert_eq!(other.within(SOON).await, Ok("second"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_finds_nobody() {
+        let mut calls = Calls::default();
+        let (number, answer) = calls.begin().unwrap();
+        assert_eq!(answer.within(SOON).await, Err(CallError::Late));
+        assert!(!calls.finish(number, ()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_connection_ends_its_calls() {
+        let mut calls = Calls::<()>::default();
+        let (_, answer) = calls.begin().unwrap();
+        drop(calls);
+        assert_eq!(answer.within(SOON).await, Err(CallError::Closed));
+    }
+
+    #[test]
+    fn calls_given_up_make_room() {
+        let mut calls = Calls::<()>::default();
+        let mut answers: Vec<_> = (0..CALLS_WAITING_MAX)
+            .map(|_| calls.begin().unwrap())
+            .collect();
+        assert_eq!(calls.begin().unwrap_err(), CallError::Full);
+        answers.pop();
+        assert!(calls.begin().is_ok());
+    }
+}
