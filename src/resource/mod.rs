@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod patch;
+pub mod protobuf;
 pub mod request;
 pub mod schema;
 pub mod strict;
