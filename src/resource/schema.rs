@@ -45,6 +45,11 @@ pub fn roots() -> &'static [Root] {
     &SCHEMA.roots
 }
 
+/// The table's text, whose hash tells versions of the API apart.
+pub fn text() -> &'static str {
+    TABLE
+}
+
 /// A kind that requests may carry as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
