@@ -3,9 +3,11 @@
 //! Pure: a request and a view go in, a transaction and a reply come out. Knows nothing of HTTP or actors.
 
 pub mod cache;
+pub mod openapi;
 pub mod patch;
 pub mod pods;
 pub mod quantity;
+pub mod protobuf;
 pub mod request;
 pub mod schema;
 pub mod strict;

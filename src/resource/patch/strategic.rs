@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::resource::schema::{Field, Shape, Type};
+use crate::resource::schema::{Field, Merge, Shape, Type};
 
 type Object = Map<String, Value>;
 
@@ -37,13 +37,13 @@ enum Whole {
     Delete,
 }
 
-fn whole(patch: &Object, path: &Path) -> Result<Whole, PatchError> {
+fn whole(patch: &Object, at: &Path) -> Result<Whole, PatchError> {
     match patch.get(PATCH).map(|value| value.as_str()) {
         None | Some(Some("merge")) => Ok(Whole::Merge),
         Some(Some("replace")) => Ok(Whole::Replace),
         Some(Some("delete")) => Ok(Whole::Delete),
         Some(_) => Err(bad_directive(
-            path,
+            at,
             format!("unknown patch type found: {}", patch[PATCH]),
         )),
     }
@@ -53,28 +53,28 @@ fn merge_object(
     mut current: Object,
     patch: &Object,
     ty: Option<&Type>,
-    path: &mut Path,
+    at: &mut Path,
 ) -> Result<Object, PatchError> {
-    match whole(patch, path)? {
+    match whole(patch, at)? {
         Whole::Merge => {}
         Whole::Replace => return Ok(plain_object(patch)),
         Whole::Delete => return Ok(Object::new()),
     }
-    retain_keys(&mut current, patch, path)?;
-    let orders = element_orders(&current, patch, ty, path)?;
+    retain_keys(&mut current, patch, at)?;
+    let orders = element_orders(&current, patch, ty, at)?;
     for (key, value) in patch {
         if let Some(name) = key.strip_prefix(DELETE_FROM_LIST) {
-            delete_from_list(&mut current, name, value, path)?;
+            delete_from_list(&mut current, name, value, at)?;
         }
     }
     for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
-        path.push(key.clone());
+        at.push(key.clone());
         let field = ty.and_then(|ty| ty.field(key));
-        merge_field(&mut current, key, value, field, path)?;
-        path.pop();
+        merge_field(&mut current, key, value, field, at)?;
+        at.pop();
     }
     for order in orders {
-        order.enforce(&mut current, patch, path)?;
+        order.enforce(&mut current, patch, at)?;
     }
     Ok(current)
 }
@@ -84,18 +84,20 @@ fn merge_field(
     key: &str,
     patch: &Value,
     field: Option<&Field>,
-    path: &mut Path,
+    at: &mut Path,
 ) -> Result<(), PatchError> {
     let shape = field.map(|field| field.shape);
     let merged = match (current.remove(key), patch) {
         (_, Value::Null) => return Ok(()),
         (Some(Value::Object(old)), Value::Object(new)) => {
-            Value::Object(merge_object(old, new, inner_type(shape), path)?)
+            Value::Object(merge_object(old, new, inner_type(shape), at)?)
         }
-        (None, Value::Object(new)) if matches!(whole(new, path)?, Whole::Delete) => return Ok(()),
-        (Some(Value::Array(old)), Value::Array(new)) if field.is_some_and(|field| field.merge) => {
-            let merge_key = field.and_then(|field| field.merge_key);
-            Value::Array(merge_list(old, new, merge_key, inner_type(shape), path)?)
+        (None, Value::Object(new)) if matches!(whole(new, at)?, Whole::Delete) => return Ok(()),
+        (Some(Value::Array(old)), Value::Array(new))
+            if field.is_some_and(|field| field.merge != Merge::Replace) =>
+        {
+            let merge_key = field.and_then(|field| field.merge.key());
+            Value::Array(merge_list(old, new, merge_key, inner_type(shape), at)?)
         }
         // What was absent, or of another type, is taken as it comes, two objects with one merge key included.
         (_, other) => plain(other),
@@ -117,7 +119,7 @@ fn merge_list(
     patch: &[Value],
     merge_key: Option<&'static str>,
     ty: Option<&Type>,
-    path: &mut Path,
+    at: &mut Path,
 ) -> Result<Vec<Value>, PatchError> {
     let Some(key) = merge_key else {
         return Ok(merge_scalars(current, patch));
@@ -128,11 +130,11 @@ fn merge_list(
     for element in patch {
         let Value::Object(object) = element else {
             return Err(bad_directive(
-                path,
+                at,
                 format!("{element} is not an object, but the list holds objects"),
             ));
         };
-        match whole(object, path)? {
+        match whole(object, at)? {
             Whole::Replace => replace = true,
             Whole::Delete => {
                 let id = merge_value(object, key)?;
@@ -147,7 +149,7 @@ fn merge_list(
     for object in kept {
         let id = merge_value(object, key)?;
         match merged.iter_mut().find(|old| old.get(key) == Some(id)) {
-            Some(Value::Object(old)) => *old = merge_object(std::mem::take(old), object, ty, path)?,
+            Some(Value::Object(old)) => *old = merge_object(std::mem::take(old), object, ty, at)?,
             _ => merged.push(Value::Object(plain_object(object))),
         }
     }
@@ -172,18 +174,18 @@ fn merge_value<'a>(object: &'a Object, key: &'static str) -> Result<&'a Value, P
 }
 
 /// `$retainKeys`: of a union, only the named member survives.
-fn retain_keys(current: &mut Object, patch: &Object, path: &Path) -> Result<(), PatchError> {
+fn retain_keys(current: &mut Object, patch: &Object, at: &Path) -> Result<(), PatchError> {
     let Some(value) = patch.get(RETAIN_KEYS) else {
         return Ok(());
     };
     let names = strings(value)
-        .ok_or_else(|| bad_directive(path, format!("{RETAIN_KEYS} is a list of field names")))?;
+        .ok_or_else(|| bad_directive(at, format!("{RETAIN_KEYS} is a list of field names")))?;
     let stray = patch.iter().find(|(key, value)| {
         !is_directive(key) && !value.is_null() && !names.contains(&key.as_str())
     });
     if let Some((key, _)) = stray {
         return Err(bad_directive(
-            path,
+            at,
             format!("{RETAIN_KEYS} does not name {key:?}, which the patch sets"),
         ));
     }
@@ -195,11 +197,11 @@ fn delete_from_list(
     current: &mut Object,
     name: &str,
     value: &Value,
-    path: &Path,
+    at: &Path,
 ) -> Result<(), PatchError> {
     let Value::Array(gone) = value else {
         return Err(bad_directive(
-            path,
+            at,
             format!("{DELETE_FROM_LIST}{name} is a list"),
         ));
     };
@@ -223,7 +225,7 @@ fn element_orders<'a>(
     current: &Object,
     patch: &'a Object,
     ty: Option<&Type>,
-    path: &Path,
+    at: &Path,
 ) -> Result<Vec<ElementOrder<'a>>, PatchError> {
     let mut orders = Vec::new();
     for (key, value) in patch {
@@ -231,11 +233,11 @@ fn element_orders<'a>(
             continue;
         };
         let Value::Array(wanted) = value else {
-            return Err(bad_directive(path, format!("{key} is a list")));
+            return Err(bad_directive(at, format!("{key} is a list")));
         };
         let merge_key = ty
             .and_then(|ty| ty.field(name))
-            .and_then(|field| field.merge_key);
+            .and_then(|field| field.merge.key());
         let live = current.get(name).and_then(Value::as_array);
         let ids = |list: &[Value]| {
             list.iter()
@@ -271,7 +273,7 @@ impl ElementOrder<'_> {
         self.live.iter().position(|live| *live == id)
     }
 
-    fn enforce(&self, current: &mut Object, patch: &Object, path: &Path) -> Result<(), PatchError> {
+    fn enforce(&self, current: &mut Object, patch: &Object, at: &Path) -> Result<(), PatchError> {
         let elements = patch.get(self.name).and_then(Value::as_array);
         let present = elements
             .into_iter()
@@ -283,7 +285,7 @@ impl ElementOrder<'_> {
                 "the order in the patch does not match {SET_ELEMENT_ORDER}{}",
                 self.name
             );
-            return Err(bad_directive(path, reason));
+            return Err(bad_directive(at, reason));
         }
         if let Some(Value::Array(list)) = current.get_mut(self.name) {
             *list = self.sort(std::mem::take(list));
@@ -341,9 +343,9 @@ fn plain_object(patch: &Object) -> Object {
         .collect()
 }
 
-fn bad_directive(path: &Path, reason: String) -> PatchError {
+fn bad_directive(at: &Path, reason: String) -> PatchError {
     PatchError::BadDirective {
-        path: path.join("."),
+        path: at.join("."),
         reason,
     }
 }

@@ -183,14 +183,14 @@ fn finalizers_merge_and_are_deleted_by_value() {
 fn element_order_keeps_what_only_the_server_has_in_its_place() {
     let names =
         |names: &[&str]| -> Vec<Value> { names.iter().map(|n| json!({"name": n})).collect() };
-    let cases: [(&[&str], &[&str], &[&str], &[&str]); 4] = [
-        // live, patch, order, result
-        (&["a", "x", "b"], &[], &["b", "a"], &["x", "b", "a"]),
-        (&["x", "a", "b"], &[], &["a", "b"], &["x", "a", "b"]),
-        (&["a", "b"], &["c"], &["a", "c", "b"], &["a", "c", "b"]),
-        (&["a", "x"], &["c"], &["a", "c"], &["a", "c", "x"]),
+    // live, patch, order, result
+    let cases: [[&[&str]; 4]; 4] = [
+        [&["a", "x", "b"], &[], &["b", "a"], &["x", "b", "a"]],
+        [&["x", "a", "b"], &[], &["a", "b"], &["x", "a", "b"]],
+        [&["a", "b"], &["c"], &["a", "c", "b"], &["a", "c", "b"]],
+        [&["a", "x"], &["c"], &["a", "c"], &["a", "c", "x"]],
     ];
-    for (live, patch, order, expected) in cases {
+    for [live, patch, order, expected] in cases {
         let current = json!({"containers": names(live)});
         let patch =
             json!({"$setElementOrder/containers": names(order), "containers": names(patch)});
