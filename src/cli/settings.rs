@@ -239,4 +239,56 @@ mod tests {
         let error = error.to_string();
         assert!(error.contains("/nowhere/kagero.yaml"), "{error}");
     }
+
+    const SAMPLE: &str = include_str!("../../deploy/config.yaml");
+
+    /// The sample with its settings uncommented.
+    fn sample_in_full() -> String {
+        let uncommented = |line: &str| match line.strip_prefix('#') {
+            Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                setting.to_owned()
+            }
+            _ => line.to_owned(),
+        };
+        SAMPLE
+            .lines()
+            .map(uncommented)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn the_sample_names_every_setting_and_parses_as_it_is_and_in_full() {
+        run(SAMPLE, &[]).unwrap();
+        run(&sample_in_full(), &[]).unwrap();
+        let root = Cli::command();
+        let command = root.find_subcommand("run").unwrap();
+        let visible = command
+            .get_arguments()
+            .filter(|argument| !argument.is_hide_set());
+        let names =
+            visible.filter_map(|argument| setting(command, argument.get_long()?)?.get_long());
+        let file: Mapping = serde_yaml_ng::from_str(&sample_in_full()).unwrap();
+        for name in names {
+            assert!(file.contains_key(name), "deploy/config.yaml lacks `{name}`");
+        }
+    }
+
+    #[test]
+    fn the_sample_shows_the_defaults() {
+        let root = Cli::command();
+        let command = root.find_subcommand("run").unwrap();
+        let file: Mapping = serde_yaml_ng::from_str(&sample_in_full()).unwrap();
+        for (key, value) in &file {
+            let argument = setting(command, key.as_str().unwrap()).unwrap();
+            let shown = scalar(value);
+            let default = argument
+                .get_default_values()
+                .first()
+                .map(|value| value.to_str().unwrap());
+            if argument.get_action().takes_values() && default.is_some() {
+                assert_eq!(shown.as_deref(), default, "{key:?}");
+            }
+        }
+    }
 }
