@@ -25,6 +25,8 @@ fn known<T: DeserializeOwned + serde::Serialize>(document: &Value) {
     let typed: T = serde_json::from_value(document.clone()).unwrap();
     let again = serde_json::to_value(typed).unwrap();
     lost(document, &again, "").map_or((), |path| panic!("unknown field {path}"));
+    let missing = lost(document, &again, "");
+    assert!(missing.is_none(), "unknown field {}", missing.unwrap());
 }
 
 /// The path of the first thing in `given` that `kept` lacks.
@@ -67,6 +69,7 @@ fn an_unknown_field_is_noticed() {
 }
 
 /// systemd's own check; where there is no systemd there is nobody to run the unit either.
+/// By systemd's own check.
 #[test]
 fn systemd_accepts_the_unit() {
     let unit = fs::read_to_string("deploy/kagero.service").unwrap();
@@ -84,6 +87,11 @@ fn systemd_accepts_the_unit() {
     else {
         return;
     };
+    let said = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&copy)
+        .output();
+    let said = said.expect("systemd-analyze is here: tests/run installs it");
     let said = (
         said.status.success(),
         String::from_utf8_lossy(&said.stderr).into_owned(),
