@@ -6,6 +6,7 @@ pub mod cache;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+pub mod prune;
 pub mod request;
 pub mod schema;
 pub mod strict;
