@@ -16,6 +16,7 @@ mod kinds;
 pub mod names;
 pub mod plan;
 pub mod registry;
+pub mod prune;
 pub mod request;
 pub mod schema;
 pub mod selector;
