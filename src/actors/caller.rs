@@ -10,7 +10,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::dial;
+use super::dial::{Connection, dial};
 use super::wire::{Answer, Call, FromDialler, FromListener};
 use crate::env::frames::{Inbox, Outbox};
 use crate::env::network::Network;
@@ -70,15 +70,6 @@ pub struct Caller {
     next_id: u64,
 }
 
-/// A connection attempt ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Connected {
-    address: String,
-    epoch: u64,
-    result: Result<(Outbox<FromDialler>, Inbox<FromListener>), String>,
-}
-
 /// An answer came.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -101,19 +92,29 @@ struct Disconnected {
 impl Caller {
     /// A caller without connections.
     pub fn new(network: Rc<dyn Network>) -> Self {
-        Self { network, lines: BTreeMap::new(), next_id: 0 }
+        Self {
+            network,
+            lines: BTreeMap::new(),
+            next_id: 0,
+        }
     }
 
     fn connect(&mut self, address: &str, ctx: &mut Context<Self>) {
         let line = self.lines.entry(address.to_owned()).or_default();
         line.epoch += 1;
-        let (epoch, network, me, address) = (line.epoch, self.network.clone(), ctx.address(), address.to_owned());
+        let (epoch, network, address) = (line.epoch, self.network.clone(), address.to_owned());
         let connecting = async move {
             let result = dial(network.as_ref(), &address).await;
             let result = result.map_err(|error| format!("cannot reach {address}: {error}"));
-            me.do_send(Connected { address, epoch, result });
+            (address, epoch, result)
         };
-        ctx.spawn(connecting.into_actor(self));
+        // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
+        let connected = connecting
+            .into_actor(self)
+            .map(|(address, epoch, result), caller, ctx| {
+                caller.on_connected(address, epoch, result, ctx);
+            });
+        ctx.spawn(connected);
     }
 
     /// Sends a call on an open line.
@@ -126,52 +127,32 @@ impl Caller {
         if queued.waiting.is_closed() || queued.deadline <= Instant::now() {
             return;
         }
-        match outbox.send(&FromDialler::Call { id, call: queued.call }) {
+        match outbox.send(&FromDialler::Call {
+            id,
+            call: queued.call,
+        }) {
             Ok(()) => {
                 line.asked.insert(id, queued.waiting);
             }
-            Err(error) => drop(queued.waiting.send(Err(CallError::NotSent(error.to_string())))),
+            Err(error) => drop(
+                queued
+                    .waiting
+                    .send(Err(CallError::NotSent(error.to_string()))),
+            ),
         }
     }
 
-    fn line(&mut self, address: &str, epoch: u64) -> Option<&mut Line> {
-        self.lines.get_mut(address).filter(|line| line.epoch == epoch)
-    }
-}
-
-impl Actor for Caller {
-    type Context = Context<Self>;
-}
-
-impl Handler<Place> for Caller {
-    type Result = LocalBoxFuture<'static, Result<Answer, CallError>>;
-
-    fn handle(&mut self, Place { address, call, deadline }: Place, ctx: &mut Self::Context) -> Self::Result {
-        let (waiting, answer) = oneshot::channel();
-        let line = self.lines.entry(address.clone()).or_default();
-        let idle = line.outbox.is_none() && line.queued.is_empty();
-        self.next_id += 1;
-        line.asked.retain(|_, waiting| !waiting.is_closed());
-        Self::ask(line, self.next_id, Queued { call, waiting, deadline });
-        if idle {
-            self.connect(&address, ctx);
-        }
-        Box::pin(async move {
-            match timeout_at(deadline, answer).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Err(CallError::NotSent("the node is stopping".to_owned())),
-                Err(_) => Err(CallError::Lost(format!("{address} did not answer in time"))),
-            }
-        })
-    }
-}
-
-impl Handler<Connected> for Caller {
-    type Result = ();
-
-    fn handle(&mut self, Connected { address, epoch, result }: Connected, ctx: &mut Self::Context) {
+    fn on_connected(
+        &mut self,
+        address: String,
+        epoch: u64,
+        result: Result<Connection, String>,
+        ctx: &mut Context<Self>,
+    ) {
         let first_id = self.next_id + 1;
-        let Some(line) = self.line(&address, epoch) else { return };
+        let Some(line) = self.line(&address, epoch) else {
+            return;
+        };
         let queued = std::mem::take(&mut line.queued);
         match result {
             Err(reason) => {
@@ -191,6 +172,55 @@ impl Handler<Connected> for Caller {
             }
         }
     }
+
+    fn line(&mut self, address: &str, epoch: u64) -> Option<&mut Line> {
+        self.lines
+            .get_mut(address)
+            .filter(|line| line.epoch == epoch)
+    }
+}
+
+impl Actor for Caller {
+    type Context = Context<Self>;
+}
+
+impl Handler<Place> for Caller {
+    type Result = LocalBoxFuture<'static, Result<Answer, CallError>>;
+
+    fn handle(
+        &mut self,
+        Place {
+            address,
+            call,
+            deadline,
+        }: Place,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let (waiting, answer) = oneshot::channel();
+        let line = self.lines.entry(address.clone()).or_default();
+        let idle = line.outbox.is_none() && line.queued.is_empty();
+        self.next_id += 1;
+        line.asked.retain(|_, waiting| !waiting.is_closed());
+        Self::ask(
+            line,
+            self.next_id,
+            Queued {
+                call,
+                waiting,
+                deadline,
+            },
+        );
+        if idle {
+            self.connect(&address, ctx);
+        }
+        Box::pin(async move {
+            match timeout_at(deadline, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(CallError::NotSent("the node is stopping".to_owned())),
+                Err(_) => Err(CallError::Lost(format!("{address} did not answer in time"))),
+            }
+        })
+    }
 }
 
 /// Passes answers on until the connection ends.
@@ -198,21 +228,41 @@ async fn listen(mut inbox: Inbox<FromListener>, address: String, epoch: u64, cal
     let reason = loop {
         match inbox.next().await {
             Some(Ok(FromListener::Answer { id, answer })) => {
-                caller.do_send(Answered { address: address.clone(), epoch, id, answer });
+                caller.do_send(Answered {
+                    address: address.clone(),
+                    epoch,
+                    id,
+                    answer,
+                });
             }
             Some(Ok(other)) => break format!("unexpected frame {other:?}"),
             Some(Err(error)) => break error.to_string(),
             None => break "connection closed".to_owned(),
         }
     };
-    caller.do_send(Disconnected { address, epoch, reason });
+    caller.do_send(Disconnected {
+        address,
+        epoch,
+        reason,
+    });
 }
 
 impl Handler<Answered> for Caller {
     type Result = ();
 
-    fn handle(&mut self, Answered { address, epoch, id, answer }: Answered, _: &mut Self::Context) {
-        let waiting = self.line(&address, epoch).and_then(|line| line.asked.remove(&id));
+    fn handle(
+        &mut self,
+        Answered {
+            address,
+            epoch,
+            id,
+            answer,
+        }: Answered,
+        _: &mut Self::Context,
+    ) {
+        let waiting = self
+            .line(&address, epoch)
+            .and_then(|line| line.asked.remove(&id));
         if let Some(waiting) = waiting {
             // The asker's deadline may have passed.
             let _ = waiting.send(answer.map_err(CallError::Refused));
@@ -223,8 +273,18 @@ impl Handler<Answered> for Caller {
 impl Handler<Disconnected> for Caller {
     type Result = ();
 
-    fn handle(&mut self, Disconnected { address, epoch, reason }: Disconnected, _: &mut Self::Context) {
-        let Some(line) = self.line(&address, epoch) else { return };
+    fn handle(
+        &mut self,
+        Disconnected {
+            address,
+            epoch,
+            reason,
+        }: Disconnected,
+        _: &mut Self::Context,
+    ) {
+        let Some(line) = self.line(&address, epoch) else {
+            return;
+        };
         line.outbox = None;
         for (_, waiting) in std::mem::take(&mut line.asked) {
             let _ = waiting.send(Err(CallError::Lost(reason.clone())));

@@ -32,13 +32,16 @@ pub enum DialError {
     Late,
 }
 
+/// The two halves of a connection to another node.
+pub(super) type Connection = (Outbox<FromDialler>, Inbox<FromListener>);
+
 /// Connects to a node's peer protocol. Must be called inside a `LocalSet`.
-pub(super) async fn dial(
-    network: &dyn Network,
-    address: &str,
-) -> Result<(Outbox<FromDialler>, Inbox<FromListener>), DialError> {
+pub(super) async fn dial(network: &dyn Network, address: &str) -> Result<Connection, DialError> {
     let connecting = async {
-        let mut stream = network.connect(address).await.map_err(ConnectionError::from)?;
+        let mut stream = network
+            .connect(address)
+            .await
+            .map_err(ConnectionError::from)?;
         write_hello(&mut stream, &Hello { protocol: PROTOCOL }).await?;
         Ok::<_, ConnectionError>(frames::open(stream))
     };

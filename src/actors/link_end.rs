@@ -3,15 +3,15 @@
 //! Deliberately without any idea of what a pod is: assignments go to the node agent, reports come from it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use actix::prelude::*;
-use futures::future::LocalBoxFuture;
+use tokio::sync::mpsc;
 
 use super::joiner::{Joiner, Linked};
-use super::node_agent::{AssignPods, DescribeNode, NodeAgent, PodReport, PodReports, WireAssignment};
-use super::wire::{FromListener, LinkDown, LinkUp};
-use crate::env::frames::Outbox;
+use super::node_agent::{
+    AssignPods, DescribeNode, NodeAgent, NodeDescription, PodReport, PodReports, WireAssignment,
+};
+use super::wire::{LinkDown, LinkUp};
 use crate::raft::{ClusterId, PeerId, Term};
 
 /// Names one connection from a leader.
@@ -27,9 +27,12 @@ pub struct LinkOpened {
     pub term: Term,
     /// The incarnation it means.
     pub to: PeerId,
-    /// Where to answer.
-    pub outbox: Rc<Outbox<FromListener>>,
+    /// Where to answer; ends when the connection does.
+    pub answers: mpsc::Sender<LinkUp>,
 }
+
+/// Answers that wait for one slow connection; a leader that reads nothing is given up.
+pub const ANSWERS_MAX: usize = 256;
 
 /// It said something.
 #[derive(Message)]
@@ -54,7 +57,7 @@ struct Current {
     id: LinkId,
     cluster: ClusterId,
     term: Term,
-    outbox: Rc<Outbox<FromListener>>,
+    answers: mpsc::Sender<LinkUp>,
     /// The leader has sent its full set, so reports make sense to it.
     assigned: bool,
 }
@@ -76,7 +79,16 @@ pub struct LinkEnd {
 impl LinkEnd {
     /// No leader has called yet.
     pub fn new(id: PeerId, agent: Addr<NodeAgent>, joiner: Addr<Joiner>) -> Self {
-        Self { id, agent, joiner, current: None, highest: (0, 0), next_link: 0, wanted: BTreeSet::new(), reports: BTreeMap::new() }
+        Self {
+            id,
+            agent,
+            joiner,
+            current: None,
+            highest: (0, 0),
+            next_link: 0,
+            wanted: BTreeSet::new(),
+            reports: BTreeMap::new(),
+        }
     }
 
     /// Keeps account of what is wanted, so that reports of what is not are forgotten.
@@ -84,7 +96,8 @@ impl LinkEnd {
         if full {
             self.wanted.clear();
         }
-        self.wanted.extend(upsert.iter().map(|assignment| assignment.uid.clone()));
+        self.wanted
+            .extend(upsert.iter().map(|assignment| assignment.uid.clone()));
         for uid in remove {
             self.wanted.remove(uid);
         }
@@ -96,7 +109,7 @@ impl LinkEnd {
     /// next one begins with everything again.
     fn say(&mut self, up: LinkUp) {
         let Some(current) = &self.current else { return };
-        if let Err(error) = current.outbox.send(&FromListener::Link(up)) {
+        if let Err(error) = current.answers.try_send(up) {
             tracing::warn!(%error, "the link to the leader is given up");
             self.current = None;
             self.joiner.do_send(Linked(false));
@@ -104,14 +117,23 @@ impl LinkEnd {
     }
 
     /// Asks the agent to describe the node and passes that on.
-    fn describe(&mut self, wrap: fn(super::node_agent::NodeDescription) -> LinkUp, ctx: &mut Context<Self>) {
-        let Some(link) = self.current.as_ref().map(|current| current.id) else { return };
-        let asked = self.agent.send(DescribeNode).into_actor(self).map(move |described, end, _| {
-            let same = end.current.as_ref().is_some_and(|current| current.id == link);
-            if let (Ok(description), true) = (described, same) {
-                end.say(wrap(description));
-            }
-        });
+    fn describe(&mut self, wrap: fn(NodeDescription) -> LinkUp, ctx: &mut Context<Self>) {
+        let Some(link) = self.current.as_ref().map(|current| current.id) else {
+            return;
+        };
+        let asked = self
+            .agent
+            .send(DescribeNode)
+            .into_actor(self)
+            .map(move |described, end, _| {
+                let same = end
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| current.id == link);
+                if let (Ok(description), true) = (described, same) {
+                    end.say(wrap(description));
+                }
+            });
         ctx.spawn(asked);
     }
 }
@@ -125,16 +147,31 @@ impl Handler<LinkOpened> for LinkEnd {
 
     fn handle(&mut self, opened: LinkOpened, ctx: &mut Self::Context) -> LinkId {
         self.next_link += 1;
-        let LinkOpened { cluster, term, to, outbox } = opened;
+        let LinkOpened {
+            cluster,
+            term,
+            to,
+            answers,
+        } = opened;
         let rank = (cluster.generation, term);
         if to != self.id || rank < self.highest {
-            let reason = if to == self.id { "a newer leader is known" } else { "another incarnation lives here" };
+            let reason = if to == self.id {
+                "a newer leader is known"
+            } else {
+                "another incarnation lives here"
+            };
             // If even this cannot be said, the leader will find out by silence.
-            let _ = outbox.send(&FromListener::Link(LinkUp::Refused(reason.to_owned())));
+            let _ = answers.try_send(LinkUp::Refused(reason.to_owned()));
             return self.next_link;
         }
         self.highest = rank;
-        self.current = Some(Current { id: self.next_link, cluster, term, outbox, assigned: false });
+        self.current = Some(Current {
+            id: self.next_link,
+            cluster,
+            term,
+            answers,
+            assigned: false,
+        });
         self.joiner.do_send(Linked(true));
         self.describe(LinkUp::Opened, ctx);
         self.next_link
@@ -144,16 +181,33 @@ impl Handler<LinkOpened> for LinkEnd {
 impl Handler<LinkDownReceived> for LinkEnd {
     type Result = ();
 
-    fn handle(&mut self, LinkDownReceived { link, down }: LinkDownReceived, ctx: &mut Self::Context) {
-        let Some(current) = self.current.as_mut().filter(|current| current.id == link) else { return };
+    fn handle(
+        &mut self,
+        LinkDownReceived { link, down }: LinkDownReceived,
+        ctx: &mut Self::Context,
+    ) {
+        let Some(current) = self.current.as_mut().filter(|current| current.id == link) else {
+            return;
+        };
         match down {
             LinkDown::Open { .. } => {}
             LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
-            LinkDown::Assign { full, upsert, remove } => {
+            LinkDown::Assign {
+                full,
+                upsert,
+                remove,
+            } => {
                 let (generation, term) = (current.cluster.generation, current.term);
-                let first = full && !std::mem::replace(&mut current.assigned, current.assigned || full);
+                let first = full && !current.assigned;
+                current.assigned |= full;
                 self.want(full, &upsert, &remove);
-                self.agent.do_send(AssignPods { generation, term, full, upsert, remove });
+                self.agent.do_send(AssignPods {
+                    generation,
+                    term,
+                    full,
+                    upsert,
+                    remove,
+                });
                 if first {
                     let reports = self.reports.values().cloned().collect();
                     self.say(LinkUp::Reports(reports));
@@ -167,7 +221,11 @@ impl Handler<LinkEnded> for LinkEnd {
     type Result = ();
 
     fn handle(&mut self, LinkEnded { link }: LinkEnded, _: &mut Self::Context) {
-        if self.current.as_ref().is_some_and(|current| current.id == link) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.id == link)
+        {
             self.current = None;
             self.joiner.do_send(Linked(false));
         }
@@ -175,15 +233,21 @@ impl Handler<LinkEnded> for LinkEnd {
 }
 
 impl Handler<PodReports> for LinkEnd {
-    type Result = LocalBoxFuture<'static, ()>;
+    type Result = ();
 
-    fn handle(&mut self, PodReports(reports): PodReports, _: &mut Self::Context) -> Self::Result {
-        for report in reports.iter().filter(|report| self.wanted.contains(&report.uid)) {
+    fn handle(&mut self, PodReports(reports): PodReports, _: &mut Self::Context) {
+        for report in reports
+            .iter()
+            .filter(|report| self.wanted.contains(&report.uid))
+        {
             self.reports.insert(report.uid.clone(), report.clone());
         }
-        if self.current.as_ref().is_some_and(|current| current.assigned) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.assigned)
+        {
             self.say(LinkUp::Reports(reports));
         }
-        Box::pin(async {})
     }
 }

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::dial::{DialError, dial};
+use super::dial::{Connection, DialError, dial};
 use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
 use super::metrics::ClusterMetrics;
 use super::node_agent::{NodeDescription, PodReport, WireAssignment};
@@ -20,7 +20,7 @@ use super::registration::{patch_status, remove_pod, report_pod};
 use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
-use crate::env::frames::{Backoff, Inbox, Outbox};
+use crate::env::frames::{Backoff, Outbox};
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::{ObjectKey, Reply, Request, Status};
@@ -92,11 +92,6 @@ pub(super) struct NodeLink {
     writing: bool,
 }
 
-/// A connection attempt ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Dialled(Result<(Outbox<FromDialler>, Inbox<FromListener>), DialError>);
-
 /// The node spoke.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -133,15 +128,56 @@ impl NodeLink {
     }
 
     fn dial(&mut self, ctx: &mut Context<Self>) {
-        let (network, address, me) = (self.around.network.clone(), self.target.address.clone(), ctx.address());
-        let dialling = async move { me.do_send(Dialled(dial(network.as_ref(), &address).await)) };
-        ctx.spawn(dialling.into_actor(self));
+        let (network, address) = (self.around.network.clone(), self.target.address.clone());
+        let dialling = async move { dial(network.as_ref(), &address).await };
+        // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
+        ctx.spawn(
+            dialling
+                .into_actor(self)
+                .map(|result, link, ctx| link.on_dialled(result, ctx)),
+        );
+    }
+
+    fn on_dialled(&mut self, result: Result<Connection, DialError>, ctx: &mut Context<Self>) {
+        match result {
+            Ok((outbox, mut inbox)) => {
+                self.outbox = Some(outbox);
+                let Target {
+                    cluster, term, id, ..
+                } = self.target;
+                self.say(LinkDown::Open {
+                    cluster,
+                    term,
+                    to: id,
+                });
+                let me = ctx.address();
+                let listening = async move {
+                    let reason = loop {
+                        match inbox.next().await {
+                            Some(Ok(FromListener::Link(up))) => me.do_send(Heard(up)),
+                            Some(Ok(other)) => break format!("unexpected frame {other:?}"),
+                            Some(Err(error)) => break error.to_string(),
+                            None => break "closed".to_owned(),
+                        }
+                    };
+                    me.do_send(HungUp(reason));
+                };
+                ctx.spawn(listening.into_actor(self));
+            }
+            Err(error) => {
+                tracing::debug!(node = self.target.name, %error, "cannot reach a node");
+                self.rest(ctx);
+            }
+        }
     }
 
     fn rest(&mut self, ctx: &mut Context<Self>) {
         self.outbox = None;
         self.complete = false;
-        let rest = self.backoff.wait(&mut self.around.entropy).min(Duration::from_millis(REST_MS_MAX));
+        let rest = self
+            .backoff
+            .wait(&mut self.around.entropy)
+            .min(Duration::from_millis(REST_MS_MAX));
         ctx.run_later(rest, Self::dial);
     }
 
@@ -175,7 +211,10 @@ impl NodeLink {
         if !self.ready || self.heard.elapsed() < Duration::from_millis(SILENCE_NOT_READY_MS) {
             return;
         }
-        tracing::warn!(node = self.target.name, "silent for {SILENCE_NOT_READY_MS} ms: not ready");
+        tracing::warn!(
+            node = self.target.name,
+            "silent for {SILENCE_NOT_READY_MS} ms: not ready"
+        );
         self.ready = false;
         let condition = json!({
             "type": "Ready",
@@ -189,7 +228,11 @@ impl NodeLink {
     }
 
     fn now(&self) -> String {
-        self.around.clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        self.around
+            .clock
+            .wall()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string()
     }
 
     /// Writes what there is to write, one batch at a time, so that an older report never overtakes a newer one.
@@ -206,13 +249,22 @@ impl NodeLink {
                 break;
             }
         }
-        let node = status.clone().map(|status| patch_status(&self.target.name, status));
-        let requests = node.into_iter().chain(reports.iter().map(request)).collect();
+        let node = status
+            .clone()
+            .map(|status| patch_status(&self.target.name, status));
+        let requests = node
+            .into_iter()
+            .chain(reports.iter().map(request))
+            .collect();
         let (submit, me) = (self.around.submit.clone(), ctx.address());
         let writing = async move {
             // No answer means that the node is stopping.
             if let Ok(replies) = submit.send(Submit(requests)).await {
-                me.do_send(Written { status, reports, replies });
+                me.do_send(Written {
+                    status,
+                    reports,
+                    replies,
+                });
             }
         };
         ctx.spawn(writing.into_actor(self));
@@ -232,7 +284,10 @@ fn request(report: &PodReport) -> Request {
 
 /// Whether a refused write is worth another attempt: not if the object is gone or is another's.
 fn worth_retrying(status: &Status) -> bool {
-    !matches!(status.reason.as_str(), "NotFound" | "Conflict" | "Invalid" | "BadRequest" | "Forbidden")
+    !matches!(
+        status.reason.as_str(),
+        "NotFound" | "Conflict" | "Invalid" | "BadRequest" | "Forbidden"
+    )
 }
 
 impl Actor for NodeLink {
@@ -241,38 +296,9 @@ impl Actor for NodeLink {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.dial(ctx);
         ctx.run_interval(Duration::from_millis(LOOK_MS), Self::look);
-        ctx.run_interval(Duration::from_millis(POLL_MS), |link, _| link.say(LinkDown::Poll));
-    }
-}
-
-impl Handler<Dialled> for NodeLink {
-    type Result = ();
-
-    fn handle(&mut self, Dialled(result): Dialled, ctx: &mut Self::Context) {
-        match result {
-            Ok((outbox, mut inbox)) => {
-                self.outbox = Some(outbox);
-                let Target { cluster, term, id, .. } = self.target;
-                self.say(LinkDown::Open { cluster, term, to: id });
-                let me = ctx.address();
-                let listening = async move {
-                    let reason = loop {
-                        match inbox.next().await {
-                            Some(Ok(FromListener::Link(up))) => me.do_send(Heard(up)),
-                            Some(Ok(other)) => break format!("unexpected frame {other:?}"),
-                            Some(Err(error)) => break error.to_string(),
-                            None => break "closed".to_owned(),
-                        }
-                    };
-                    me.do_send(HungUp(reason));
-                };
-                ctx.spawn(listening.into_actor(self));
-            }
-            Err(error) => {
-                tracing::debug!(node = self.target.name, %error, "cannot reach a node");
-                self.rest(ctx);
-            }
-        }
+        ctx.run_interval(Duration::from_millis(POLL_MS), |link, _| {
+            link.say(LinkDown::Poll)
+        });
     }
 }
 
@@ -309,7 +335,11 @@ impl Handler<Heard> for NodeLink {
                 }
             }
             LinkUp::Reports(reports) => {
-                self.reports.extend(reports.into_iter().map(|report| (report.uid.clone(), report)));
+                self.reports.extend(
+                    reports
+                        .into_iter()
+                        .map(|report| (report.uid.clone(), report)),
+                );
                 self.write(ctx);
             }
             LinkUp::Refused(_) => unreachable!("handled above"),
@@ -320,10 +350,22 @@ impl Handler<Heard> for NodeLink {
 impl Handler<Assign> for NodeLink {
     type Result = ();
 
-    fn handle(&mut self, Assign { full, upsert, remove }: Assign, _: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        Assign {
+            full,
+            upsert,
+            remove,
+        }: Assign,
+        _: &mut Self::Context,
+    ) {
         self.complete = self.outbox.is_some() && (self.complete || full);
         if self.complete {
-            self.say(LinkDown::Assign { full, upsert, remove });
+            self.say(LinkDown::Assign {
+                full,
+                upsert,
+                remove,
+            });
         }
     }
 }
@@ -331,11 +373,21 @@ impl Handler<Assign> for NodeLink {
 impl Handler<Written> for NodeLink {
     type Result = ();
 
-    fn handle(&mut self, Written { status, reports, replies }: Written, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        Written {
+            status,
+            reports,
+            replies,
+        }: Written,
+        ctx: &mut Self::Context,
+    ) {
         self.writing = false;
         let mut replies = replies.into_iter();
         let mut failed = false;
-        if let (Some(status), Some(Err(refused))) = (&status, status.is_some().then(|| replies.next()).flatten()) {
+        if let (Some(status), Some(Err(refused))) =
+            (&status, status.is_some().then(|| replies.next()).flatten())
+        {
             tracing::warn!(node = self.target.name, %refused, "cannot write a node's status");
             if worth_retrying(&refused) {
                 failed = true;

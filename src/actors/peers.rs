@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::dial::{DialError, dial};
+use super::dial::{Connection, DialError, dial};
 use super::raft_peer::{PeerGone, SendEnvelopes};
 use super::wire::{Contact, FromDialler, FromListener};
 use crate::env::entropy::Entropy;
@@ -29,7 +29,9 @@ struct Line {
 
 enum State {
     /// Dialling; `latest` is sent as soon as that succeeds, older ones are lost.
-    Connecting { latest: Vec<Envelope> },
+    Connecting {
+        latest: Vec<Envelope>,
+    },
     Open(Outbox<FromDialler>),
     /// Waiting before dialling again.
     Resting,
@@ -45,14 +47,6 @@ pub struct Peers {
     lines: BTreeMap<PeerId, Line>,
 }
 
-/// A connection attempt ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Connected {
-    peer: PeerId,
-    result: Result<(Outbox<FromDialler>, Inbox<FromListener>), DialError>,
-}
-
 /// A connection ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -64,20 +58,64 @@ struct Disconnected {
 impl Peers {
     /// Nobody is connected yet.
     pub fn new(network: Rc<dyn Network>, entropy: Entropy, gone: Recipient<PeerGone>) -> Self {
-        Self { network, entropy, gone, lines: BTreeMap::new() }
+        Self {
+            network,
+            entropy,
+            gone,
+            lines: BTreeMap::new(),
+        }
     }
 
     fn dial(&mut self, peer: PeerId, address: String, ctx: &mut Context<Self>) {
-        let (network, me) = (self.network.clone(), ctx.address());
-        let dialling = async move { me.do_send(Connected { peer, result: dial(network.as_ref(), &address).await }) };
-        ctx.spawn(dialling.into_actor(self));
+        let network = self.network.clone();
+        let dialling = async move { dial(network.as_ref(), &address).await };
+        // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
+        ctx.spawn(
+            dialling
+                .into_actor(self)
+                .map(move |result, peers, ctx| peers.on_dialled(peer, result, ctx)),
+        );
+    }
+
+    fn on_dialled(
+        &mut self,
+        peer: PeerId,
+        result: Result<Connection, DialError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(line) = self.lines.get_mut(&peer) else {
+            return;
+        };
+        match result {
+            Ok((outbox, inbox)) => {
+                line.backoff = Backoff::default();
+                let previous = std::mem::replace(&mut line.state, State::Open(outbox));
+                if let (State::Connecting { latest }, State::Open(outbox)) = (previous, &line.state)
+                {
+                    drop(outbox.send(&FromDialler::Raft(latest)));
+                }
+                ctx.spawn(watch(inbox, peer, ctx.address()).into_actor(self));
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "cannot reach a peer");
+                if error.is_gone() {
+                    self.gone.do_send(PeerGone(peer));
+                }
+                self.rest(peer, ctx);
+            }
+        }
     }
 
     /// Rests before the next attempt, a little longer each time.
     fn rest(&mut self, peer: PeerId, ctx: &mut Context<Self>) {
-        let Some(line) = self.lines.get_mut(&peer) else { return };
+        let Some(line) = self.lines.get_mut(&peer) else {
+            return;
+        };
         line.state = State::Resting;
-        let rest = line.backoff.wait(&mut self.entropy).min(Duration::from_millis(REST_MS_MAX));
+        let rest = line
+            .backoff
+            .wait(&mut self.entropy)
+            .min(Duration::from_millis(REST_MS_MAX));
         ctx.run_later(rest, move |peers, _| {
             if let Some(line) = peers.lines.get_mut(&peer) {
                 line.state = State::Idle;
@@ -85,8 +123,18 @@ impl Peers {
         });
     }
 
-    fn send(&mut self, peer: PeerId, contact: &Contact, envelopes: Vec<Envelope>, ctx: &mut Context<Self>) {
-        let fresh = || Line { address: contact.address.clone(), state: State::Idle, backoff: Backoff::default() };
+    fn send(
+        &mut self,
+        peer: PeerId,
+        contact: &Contact,
+        envelopes: Vec<Envelope>,
+        ctx: &mut Context<Self>,
+    ) {
+        let fresh = || Line {
+            address: contact.address.clone(),
+            state: State::Idle,
+            backoff: Backoff::default(),
+        };
         let line = self.lines.entry(peer).or_insert_with(fresh);
         match &mut line.state {
             // Full or closed: lost, as a network may lose it; raft sends again.
@@ -113,7 +161,14 @@ impl Actor for Peers {
 impl Handler<SendEnvelopes> for Peers {
     type Result = ();
 
-    fn handle(&mut self, SendEnvelopes { envelopes, contacts }: SendEnvelopes, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        SendEnvelopes {
+            envelopes,
+            contacts,
+        }: SendEnvelopes,
+        ctx: &mut Self::Context,
+    ) {
         // A line to a peer that left the configuration is of no use; its process is dead or has joined anew.
         self.lines.retain(|peer, _| contacts.contains_key(peer));
         let mut by_peer: BTreeMap<PeerId, Vec<Envelope>> = BTreeMap::new();
@@ -123,33 +178,10 @@ impl Handler<SendEnvelopes> for Peers {
         for (peer, envelopes) in by_peer {
             match contacts.get(&peer).map(|bytes| Contact::decode(bytes)) {
                 Some(Ok(contact)) => self.send(peer, &contact, envelopes, ctx),
-                Some(Err(error)) => tracing::warn!(%peer, %error, "a member's contact cannot be read"),
+                Some(Err(error)) => {
+                    tracing::warn!(%peer, %error, "a member's contact cannot be read")
+                }
                 None => tracing::debug!(%peer, "a message to one who is no member any more"),
-            }
-        }
-    }
-}
-
-impl Handler<Connected> for Peers {
-    type Result = ();
-
-    fn handle(&mut self, Connected { peer, result }: Connected, ctx: &mut Self::Context) {
-        let Some(line) = self.lines.get_mut(&peer) else { return };
-        match result {
-            Ok((outbox, inbox)) => {
-                line.backoff = Backoff::default();
-                let previous = std::mem::replace(&mut line.state, State::Open(outbox));
-                if let (State::Connecting { latest }, State::Open(outbox)) = (previous, &line.state) {
-                    drop(outbox.send(&FromDialler::Raft(latest)));
-                }
-                ctx.spawn(watch(inbox, peer, ctx.address()).into_actor(self));
-            }
-            Err(error) => {
-                tracing::debug!(%peer, %error, "cannot reach a peer");
-                if error.is_gone() {
-                    self.gone.do_send(PeerGone(peer));
-                }
-                self.rest(peer, ctx);
             }
         }
     }
