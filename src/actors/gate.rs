@@ -62,7 +62,9 @@ fn stopping() -> io::Error {
 async fn pass_on(mut client: BoxStream, apis: Vec<String>, network: Rc<dyn Network>) {
     for api in apis {
         let connected = timeout(Duration::from_millis(CONNECT_MS_MAX), network.connect(&api)).await;
-        let Ok(Ok(mut server)) = connected else { continue };
+        let Ok(Ok(mut server)) = connected else {
+            continue;
+        };
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
             tracing::debug!(api, %error, "a passed-on connection ended");
         }

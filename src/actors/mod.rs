@@ -15,6 +15,7 @@ pub mod logs;
 pub mod membership;
 pub mod messages;
 pub mod metrics;
+pub mod node_agent;
 pub mod node_link;
 pub mod node_links;
 pub mod peers;

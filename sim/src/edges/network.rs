@@ -16,7 +16,9 @@ struct SimListener(TcpListener);
 #[async_trait(?Send)]
 impl Network for SimNetwork {
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        let address: SocketAddr = address.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let address: SocketAddr = address
+            .parse()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(Box::new(SimListener(TcpListener::bind(address).await?)))
     }
 
