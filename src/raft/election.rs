@@ -12,9 +12,13 @@ use super::quorum::Tally;
 use super::types::{Index, Payload, PeerId, Term};
 
 impl Raft {
-    /// True if the newest configuration in the log lets this peer vote, hence stand for election.
+    /// True if this peer votes in the newest configuration of its log, or still does in the one it knows committed.
+    /// The latter because its log may be the only one complete enough to win, even to commit the configuration that
+    /// leaves it out (dissertation 4.2.2); it then counts no vote of its own.
     pub(super) fn may_stand(&self) -> bool {
-        self.log.configuration().is_voter(self.id())
+        let committed = self.log.configuration_at(self.log.commit());
+        let newest = self.log.configuration();
+        newest.is_voter(self.id()) || committed.is_voter(self.id())
     }
 
     /// True while it leads, or has heard a leader less than an election timeout ago and has not seen it gone. The

@@ -153,7 +153,7 @@ impl Run {
         self.cluster.tick();
         self.send();
         self.check_answers();
-        if self.step.is_multiple_of(16) {
+        if self.step.is_multiple_of(64) {
             Invariants::check_logs(&self.cluster);
         }
     }
@@ -325,10 +325,10 @@ fn run_all(seeds: Range<u64>) {
 
 #[test]
 fn random_faults_first_half() {
-    run_all(0..500);
+    run_all(0..400);
 }
 
 #[test]
 fn random_faults_second_half() {
-    run_all(500..1_000);
+    run_all(400..800);
 }

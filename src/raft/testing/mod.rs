@@ -3,3 +3,5 @@
 mod cluster;
 mod faults;
 mod invariants;
+mod scripts;
+mod show;
