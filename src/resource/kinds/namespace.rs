@@ -40,10 +40,7 @@ pub(super) const KIND: Kind = Kind {
         returns_deleted: true,
         default: label_with_name,
         prepare,
-        carry: |new, current| {
-            let finalizers = current["spec"]["finalizers"].clone();
-            new["spec"] = json!({"finalizers": finalizers});
-        },
+        carry: |new, current| new["spec"] = current["spec"].clone(),
         ..Rules::NONE
     },
 };

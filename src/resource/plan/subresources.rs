@@ -57,8 +57,7 @@ fn finalize(job: &Job<'_>) -> Result<Plan, Status> {
     let stored = job.load()?;
     let (decoded, conditional) = body(job, &stored)?;
     let mut object = stored.object.clone();
-    let finalizers = decoded.object["spec"]["finalizers"].as_array().cloned();
-    object["spec"] = json!({"finalizers": finalizers.unwrap_or_default()});
+    carry(&mut object, &decoded.object, "spec");
     let mut plan = put_or_remove(job, stored, &object, conditional)?;
     plan.reply.warnings = decoded.warnings;
     Ok(plan)
