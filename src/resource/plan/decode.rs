@@ -6,13 +6,14 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::super::json::{filled_text, remove};
 use super::super::prune::prune;
 use super::super::registry::Kind;
 use super::super::request::Status;
 use super::super::schema::{self, Leaf, Shape, Type};
 use super::super::strict::{self, ProblemKind};
 use super::super::validate::Causes;
-use super::{Job, remove};
+use super::Job;
 
 /// An object as a client meant it, and what to warn it of.
 pub(super) struct Decoded {
@@ -41,7 +42,7 @@ impl Job<'_> {
     pub(super) fn match_path(&self, object: &mut Value) -> Result<(), Status> {
         let metadata = &mut object["metadata"];
         let name = self.name()?;
-        match super::filled_text(&metadata["name"]) {
+        match filled_text(&metadata["name"]) {
             None => metadata["name"] = name.into(),
             Some(given) if given == name => {}
             Some(given) => {
@@ -56,7 +57,7 @@ impl Job<'_> {
     /// The object's namespace is the path's.
     pub(super) fn match_namespace(&self, object: &mut Value) -> Result<(), Status> {
         let metadata = &mut object["metadata"];
-        let given = super::filled_text(&metadata["namespace"]);
+        let given = filled_text(&metadata["namespace"]);
         match (self.namespace(), given) {
             (None, _) => remove(metadata, "namespace"),
             (Some(namespace), Some(given)) if given != namespace => {
@@ -230,7 +231,7 @@ pub(super) fn claimed_revision<'a>(
     name: &str,
     object: &'a Value,
 ) -> Result<Option<&'a str>, Status> {
-    let text = match super::filled_text(&object["metadata"]["resourceVersion"]) {
+    let text = match filled_text(&object["metadata"]["resourceVersion"]) {
         None | Some("0") => return Ok(None),
         Some(text) => text,
     };
