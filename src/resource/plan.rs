@@ -18,6 +18,8 @@ mod decode;
 mod delete;
 mod patch;
 mod subresources;
+#[cfg(test)]
+mod tests;
 
 mod update;
 
