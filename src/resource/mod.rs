@@ -16,6 +16,7 @@ pub mod pods;
 pub mod protobuf;
 pub mod quantity;
 pub mod registry;
+pub mod prune;
 pub mod request;
 pub mod schema;
 pub mod selector;
