@@ -30,13 +30,11 @@ fn report(request: &actix_web::HttpRequest, checks: &[(&str, Result<(), String>)
     if !failed && !verbose {
         return answer::text("ok");
     }
-    let mut lines = String::new();
-    for (name, outcome) in checks {
-        lines += &match outcome {
-            Ok(()) => format!("[+]{name} ok\n"),
-            Err(why) => format!("[-]{name} failed: {why}\n"),
-        };
-    }
+    let line = |(name, outcome): &(&str, Result<(), String>)| match outcome {
+        Ok(()) => format!("[+]{name} ok\n"),
+        Err(why) => format!("[-]{name} failed: {why}\n"),
+    };
+    let lines: String = checks.iter().map(line).collect();
     let path = request.path().trim_matches('/');
     if failed {
         return HttpResponse::InternalServerError()

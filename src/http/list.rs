@@ -53,7 +53,7 @@ pub(super) async fn list(call: &Call) -> Result<HttpResponse, Status> {
         call.context.views.keep(&view, call.context.now());
     }
     let (head, tail) = renderer.frame(&page.metadata(view.revision()));
-    Ok(respond(&call.context, renderer, head, page.items, tail).await)
+    Ok(respond(&call.context, renderer, head, page.items, tail))
 }
 
 enum Start {
@@ -86,15 +86,13 @@ async fn start(call: &Call, selection: &Selection) -> Result<Start, Status> {
     } else {
         call.context.views.find(token.rv, call.context.now())
     };
-    match view {
-        Some(view) => Ok(Start::At(view, token.start)),
-        None => {
-            let status = Status::expired(TOO_OLD);
-            let mut body = status.to_json();
-            body["metadata"]["continue"] = Token::new(0, token.start).encode().into();
-            Ok(Start::Expired(answer::failure_with(&status, body)))
-        }
+    if let Some(view) = view {
+        return Ok(Start::At(view, token.start));
     }
+    let status = Status::expired(TOO_OLD);
+    let mut body = status.to_json();
+    body["metadata"]["continue"] = Token::new(0, token.start).encode().into();
+    Ok(Start::Expired(answer::failure_with(&status, body)))
 }
 
 /// The revision that `resourceVersionMatch=Exact` demands.
@@ -234,7 +232,7 @@ impl Writer {
 }
 
 /// A response of one piece if the list fits into a chunk, else a stream of chunks.
-async fn respond(
+fn respond(
     context: &web::Data<Context>,
     renderer: Renderer,
     head: String,
@@ -253,12 +251,11 @@ async fn respond(
         return answer::json(first);
     }
     let chunks = stream::unfold((Some(first), writer), |(first, mut writer)| async move {
-        let chunk = match first {
-            Some(chunk) => chunk,
-            None => {
-                tokio::task::yield_now().await;
-                writer.chunk(Vec::with_capacity(CHUNK_BYTES))?
-            }
+        let chunk = if let Some(chunk) = first {
+            chunk
+        } else {
+            tokio::task::yield_now().await;
+            writer.chunk(Vec::with_capacity(CHUNK_BYTES))?
         };
         Some((Ok::<_, actix_web::Error>(chunk), (None, writer)))
     });

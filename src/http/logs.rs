@@ -97,14 +97,14 @@ fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     if let [only] = containers.as_slice() {
         return Ok(only.clone());
     }
-    let mut message = format!(
-        "a container name must be specified for pod {name}, choose one of: [{}]",
-        containers.join(" ")
-    );
-    if !init.is_empty() {
-        message += &format!(" or one of the init containers: [{}]", init.join(" "));
-    }
-    Err(Status::bad_request(message))
+    let containers = containers.join(" ");
+    let or_init = match init.join(" ") {
+        init if init.is_empty() => init,
+        init => format!(" or one of the init containers: [{init}]"),
+    };
+    Err(Status::bad_request(format!(
+        "a container name must be specified for pod {name}, choose one of: [{containers}]{or_init}"
+    )))
 }
 
 /// Refuses what has no log yet, saying why, as the kubelet does.

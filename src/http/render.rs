@@ -117,10 +117,7 @@ impl Renderer {
     }
 
     fn table(&self, rows: &[Value], revision: Revision, columns: bool) -> Value {
-        let columns = match columns {
-            true => table::column_definitions(self.kind),
-            false => Value::Null,
-        };
+        let columns = columns.then(|| table::column_definitions(self.kind));
         json!({
             "kind": "Table",
             "apiVersion": "meta.k8s.io/v1",

@@ -82,49 +82,31 @@ fn place(group: &str, version: &str, rest: &[&str]) -> Result<Place, Status> {
 mod tests {
     use super::*;
 
-    fn placed(path: &str) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
-        match parse(path) {
-            Ok(Route::Place(place)) => Some((
-                place.kind.prefix(),
-                place.namespace,
-                place.name,
-                place.subresource,
-            )),
-            _ => None,
-        }
-    }
-
-    fn place(
-        prefix: &str,
-        namespace: &str,
-        name: &str,
-        part: &str,
-    ) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Some((prefix.to_owned(), text(namespace), text(name), text(part)))
+    /// A place as `prefix namespace name part`, "-" for what it lacks.
+    fn placed(path: &str) -> String {
+        let Ok(Route::Place(place)) = parse(path) else {
+            return "nowhere".to_owned();
+        };
+        let parts = [place.namespace, place.name, place.subresource];
+        let parts = parts.map(|part| part.unwrap_or_else(|| "-".to_owned()));
+        format!("{} {}", place.kind.prefix(), parts.join(" "))
     }
 
     #[test]
     fn objects_and_collections_are_found() {
         let cases = [
-            ("/api/v1/pods", place("pods", "", "", "")),
-            ("/api/v1/namespaces/a/pods", place("pods", "a", "", "")),
-            ("/api/v1/namespaces/a/pods/b/", place("pods", "a", "b", "")),
-            (
-                "/api/v1/namespaces/a/pods/b/log",
-                place("pods", "a", "b", "log"),
-            ),
+            ("/api/v1/pods", "pods - - -"),
+            ("/api/v1/namespaces/a/pods", "pods a - -"),
+            ("/api/v1/namespaces/a/pods/b/", "pods a b -"),
+            ("/api/v1/namespaces/a/pods/b/log", "pods a b log"),
             (
                 "/apis/apps/v1/namespaces/a/deployments/d/scale",
-                place("deployments.apps", "a", "d", "scale"),
+                "deployments.apps a d scale",
             ),
-            ("/api/v1/namespaces", place("namespaces", "", "", "")),
-            ("/api/v1/namespaces/a", place("namespaces", "", "a", "")),
-            (
-                "/api/v1/namespaces/a/finalize",
-                place("namespaces", "", "a", "finalize"),
-            ),
-            ("/api/v1/nodes/n/status", place("nodes", "", "n", "status")),
+            ("/api/v1/namespaces", "namespaces - - -"),
+            ("/api/v1/namespaces/a", "namespaces - a -"),
+            ("/api/v1/namespaces/a/finalize", "namespaces - a finalize"),
+            ("/api/v1/nodes/n/status", "nodes - n status"),
         ];
         for (path, expected) in cases {
             assert_eq!(placed(path), expected, "{path}");

@@ -62,8 +62,11 @@ pub(super) async fn watch(call: Call) -> Result<HttpResponse, Status> {
     };
     let now = Instant::now();
     let watcher = Watcher {
-        bookmarks: call.query.flag("allowWatchBookmarks"),
-        announce: plan.announce,
+        bookmarks: match (call.query.flag("allowWatchBookmarks"), plan.announce) {
+            (false, _) => Bookmarks::Unwanted,
+            (true, false) => Bookmarks::Wanted,
+            (true, true) => Bookmarks::InitialToo,
+        },
         guard: call.context.metrics.stream(call.label),
         initial: view.filter(|_| plan.initial).map(|view| Initial {
             start: selection.range().to_owned(),
@@ -150,6 +153,16 @@ struct Initial {
     start: String,
 }
 
+/// Which bookmarks a watcher takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bookmarks {
+    Unwanted,
+    /// One now and then (`allowWatchBookmarks`).
+    Wanted,
+    /// Also one where the initial objects end (`sendInitialEvents`).
+    InitialToo,
+}
+
 /// An open watch.
 ///
 /// Invariant: every selected change in `(after, revision]` is sent, is in `waiting`, or is among the objects of
@@ -158,8 +171,7 @@ struct Watcher {
     context: web::Data<Context>,
     selection: Selection,
     renderer: Renderer,
-    bookmarks: bool,
-    announce: bool,
+    bookmarks: Bookmarks,
     /// Whether the next Table is to head its columns.
     columns: bool,
     initial: Option<Initial>,
@@ -215,7 +227,7 @@ impl Watcher {
                 self.put(out, "ADDED", record, record.mod_revision);
             }
         }
-        if self.announce && self.bookmarks {
+        if self.bookmarks == Bookmarks::InitialToo {
             self.put_bookmark(
                 out,
                 view.revision(),
@@ -232,7 +244,7 @@ impl Watcher {
                 self.ended = true;
                 self.mark(out).await;
             }
-            () = sleep_until(self.next_bookmark), if self.bookmarks => self.mark(out).await,
+            () = sleep_until(self.next_bookmark), if self.bookmarks != Bookmarks::Unwanted => self.mark(out).await,
             batch = self.events.recv() => match batch {
                 Some(batch) => self.take(&batch),
                 None => self.ended = true,
@@ -250,7 +262,7 @@ impl Watcher {
     /// Sends a bookmark, and before it whatever came before it.
     async fn mark(&mut self, out: &mut Vec<u8>) {
         self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
-        if !self.bookmarks {
+        if self.bookmarks == Bookmarks::Unwanted {
             return;
         }
         // A view is given only after the changes up to it were handed out: what is not in the channel now is later.
