@@ -3,6 +3,8 @@
 //! Without consensus and without controllers. Lists and watches are tested in `http_lists.rs`, connections in
 //! `http_server.rs`, what kubectl makes of it all in `kubectl_api.rs`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use actix_web::test::{TestRequest, init_service};

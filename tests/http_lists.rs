@@ -1,8 +1,11 @@
 //! Lists and watches: pieces, selectors, revisions, bookmarks, forms.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use actix_web::test::TestRequest;
+use kagero::actors::messages::WATCH_BATCHES_MAX;
 use serde_json::{Value, json};
 use support::ForgetHistory;
 use support::client::{
@@ -269,4 +272,19 @@ async fn a_watch_in_tables_heads_its_columns_once() {
     let second = watch.next().await.unwrap();
     assert!(second["object"]["columnDefinitions"].is_null());
     assert_eq!(second["object"]["rows"][0]["cells"][0], "b");
+}
+
+#[actix_web::test]
+async fn a_watcher_that_does_not_read_is_cut_off() {
+    let (backend, api) = start().await;
+    let mut watch = Lines::open(&api, &format!("{CONFIG_MAPS}?watch=true"), "").await;
+    fill(&backend, WATCH_BATCHES_MAX + 10).await;
+    for number in 0..WATCH_BATCHES_MAX {
+        let expected = event("ADDED", &format!("c-{number:05}"));
+        assert_eq!(watch.event().await, expected);
+    }
+    assert!(
+        watch.next().await.is_none(),
+        "no gap is ever skipped in silence"
+    );
 }

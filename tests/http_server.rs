@@ -1,5 +1,7 @@
 //! The API over streams that are no sockets: connections, bodies and their ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::io;

@@ -3,6 +3,8 @@
 //! No controllers run here, so what they would write (statuses, ReplicaSets) is written by the test. Each test runs
 //! every kubectl it finds: the one in `PATH`, or `kubectl.1.28` and `kubectl.1.33` beside it. None found is a failure.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use bytes::Bytes;
@@ -264,6 +266,18 @@ fn running() -> Value {
     })
 }
 
+/// Binds a pod to node `n1`, as the scheduler would.
+async fn bind(kubectl: &Kubectl, pod: &str) {
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+        "target": {"kind": "Node", "name": "n1"}});
+    std::fs::write(kubectl.file("binding"), binding.to_string()).unwrap();
+    let uri = format!("/api/v1/namespaces/default/pods/{pod}/binding");
+    kubectl
+        .run(&format!("create --raw {uri} -f binding"))
+        .await
+        .succeeds();
+}
+
 #[actix_web::test]
 async fn a_pod_is_watched_described_and_its_log_read() {
     for program in programs() {
@@ -276,11 +290,7 @@ async fn a_pod_is_watched_described_and_its_log_read() {
         all.line("Pending").await;
         let mut one = kubectl.start("get pod web -w");
         one.line("Pending").await;
-        let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "web"},
-            "target": {"kind": "Node", "name": "n1"}});
-        std::fs::write(kubectl.file("binding"), binding.to_string()).unwrap();
-        let bind = "create --raw /api/v1/namespaces/default/pods/web/binding -f binding";
-        kubectl.run(bind).await.succeeds();
+        bind(&kubectl, "web").await;
         let err = kubectl.run("logs web").await.fails();
         assert!(err.contains("web"), "{err}");
         kubectl.set_status("pod web", &running()).await;
@@ -309,12 +319,55 @@ async fn a_pod_is_watched_described_and_its_log_read() {
             "second\n"
         );
 
-        kubectl
-            .run("delete pod web --grace-period=0 --force")
-            .await
-            .says("deleted");
+        let mut deleting = kubectl.start("delete pod web");
+        deleting.line("deleted").await;
+        kubectl.run("get pods").await.says("Terminating");
+        remove(&kubectl, "web").await;
+        deleting.ends_well().await;
         let err = kubectl.run("get pod web").await.fails();
         assert!(err.contains(r#"pods "web" not found"#), "{err}");
+    }
+}
+
+/// Removes a pod for good, as its node would once its containers have ended.
+async fn remove(kubectl: &Kubectl, pod: &str) {
+    let delete = format!("delete pod {pod} --grace-period=0 --force");
+    kubectl.run(&delete).await.says("deleted");
+}
+
+#[actix_web::test]
+async fn a_node_is_cordoned_tainted_and_drained() {
+    for program in programs() {
+        let kubectl = Kubectl::new(&program).await;
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+        kubectl.apply(&node).await.says("created");
+        let status = json!({"capacity": {"cpu": "2"}, "allocatable": {"cpu": "2"},
+            "conditions": [{"type": "Ready", "status": "True"}]});
+        kubectl.set_status("node n1", &status).await;
+        kubectl.run("get nodes -o wide").await.says("Ready");
+        kubectl
+            .run("taint node n1 a=b:NoSchedule")
+            .await
+            .says("tainted");
+        kubectl.run("describe node n1").await.says("a=b:NoSchedule");
+        kubectl.run("run web --image=i:1").await.succeeds();
+        bind(&kubectl, "web").await;
+        kubectl.set_status("pod web", &running()).await;
+        let mut draining = kubectl.start("drain n1 --force");
+        draining.line("evicting pod default/web").await;
+        // The node ends a pod after it was told to, so not before the eviction is in force.
+        let uri = "get --raw /api/v1/namespaces/default/pods/web";
+        while !kubectl
+            .run(uri)
+            .await
+            .succeeds()
+            .contains("deletionTimestamp")
+        {}
+        remove(&kubectl, "web").await;
+        draining.line("node/n1 drained").await;
+        draining.ends_well().await;
+        kubectl.run("get nodes").await.says("SchedulingDisabled");
+        kubectl.run("uncordon n1").await.says("uncordoned");
     }
 }
 

@@ -19,10 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Every kubectl to test with.
 pub fn programs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).map(|dir| dir.join("kubectl"));
-    let found = in_path
-        .filter_map(|program| program.canonicalize().ok())
-        .next();
+    let mut in_path = std::env::split_paths(&path).map(|dir| dir.join("kubectl"));
+    let found = in_path.find_map(|program| program.canonicalize().ok());
     let found = found.expect("these tests need kubectl in PATH");
     let beside = ["kubectl.1.28", "kubectl.1.33"].map(|name| found.with_file_name(name));
     let several: Vec<PathBuf> = beside
