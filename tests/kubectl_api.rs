@@ -357,12 +357,18 @@ async fn a_node_is_cordoned_tainted_and_drained() {
         draining.line("evicting pod default/web").await;
         // The node ends a pod after it was told to, so not before the eviction is in force.
         let uri = "get --raw /api/v1/namespaces/default/pods/web";
-        while !kubectl
-            .run(uri)
+        let evicted = async {
+            while !kubectl
+                .run(uri)
+                .await
+                .succeeds()
+                .contains("deletionTimestamp")
+            {}
+        };
+        let deadline = std::time::Duration::from_secs(60);
+        tokio::time::timeout(deadline, evicted)
             .await
-            .succeeds()
-            .contains("deletionTimestamp")
-        {}
+            .expect("evicted in time");
         remove(&kubectl, "web").await;
         draining.line("node/n1 drained").await;
         draining.ends_well().await;

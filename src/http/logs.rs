@@ -18,7 +18,7 @@ use crate::resource::Status;
 
 /// Answers `GET …/pods/<name>/log`.
 pub(super) async fn logs(call: Call) -> Result<HttpResponse, Status> {
-    let options = options(&call.query)?;
+    let options = options(&call.query, call.context.wall())?;
     let view = call.context.view(Consistency::Linearizable).await?;
     let record = read::find(&view, &call.place)?;
     let pod = render::decode(&record.value, record.mod_revision);
@@ -51,13 +51,13 @@ pub(super) async fn logs(call: Call) -> Result<HttpResponse, Status> {
         .streaming(pieces))
 }
 
-fn options(query: &Query) -> Result<LogOptions, Status> {
+fn options(query: &Query, now: jiff::Timestamp) -> Result<LogOptions, Status> {
     let options = LogOptions {
         follow: query.flag("follow"),
         previous: query.flag("previous"),
         timestamps: query.flag("timestamps"),
         tail_lines: query.number("tailLines")?,
-        since_seconds: query.number("sinceSeconds")?,
+        since_seconds: since(query, now)?,
         limit_bytes: query.number("limitBytes")?,
     };
     for (name, value) in [
@@ -69,11 +69,24 @@ fn options(query: &Query) -> Result<LogOptions, Status> {
             return Err(Status::bad_request(message));
         }
     }
-    if query.get("sinceTime").is_some_and(|time| !time.is_empty()) {
-        let message = "sinceTime: Forbidden: not supported yet, use sinceSeconds";
+    Ok(options)
+}
+
+/// `sinceSeconds`, or `sinceTime` as seconds before now, rounded up so that no line of that second is lost.
+fn since(query: &Query, now: jiff::Timestamp) -> Result<Option<u64>, Status> {
+    let time = query.text("sinceTime");
+    if time.is_empty() {
+        return query.number("sinceSeconds");
+    }
+    if query.get("sinceSeconds").is_some() {
+        let message = "at most one of `sinceTime` or `sinceSeconds` may be specified";
         return Err(Status::bad_request(message));
     }
-    Ok(options)
+    let time: jiff::Timestamp = time.parse().map_err(|error| {
+        Status::bad_request(format!("sinceTime: Invalid value: {time:?}: {error}"))
+    })?;
+    let seconds = now.as_second().saturating_sub(time.as_second());
+    Ok(Some(u64::try_from(seconds).unwrap_or(0) + 1))
 }
 
 fn names(pod: &Value, list: &str) -> Vec<String> {
@@ -171,6 +184,29 @@ mod tests {
         );
         let error = container(&pod(&["a"], &[]), "z").unwrap_err();
         assert_eq!(error.message, "container z is not valid for pod p");
+    }
+
+    #[test]
+    fn options_are_checked_and_a_time_becomes_an_age() {
+        let now: jiff::Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        let options = |text: &str| options(&Query::parse(text).unwrap(), now);
+        let said =
+            options("follow=true&tailLines=3&sinceTime=2026-01-01T00:00:30%2B00:00").unwrap();
+        assert_eq!(
+            (said.follow, said.tail_lines, said.since_seconds),
+            (true, Some(3), Some(31))
+        );
+        let future = options("sinceTime=2027-01-01T00:00:00Z").unwrap();
+        assert_eq!(future.since_seconds, Some(1));
+        for bad in [
+            "sinceSeconds=0",
+            "limitBytes=0",
+            "tailLines=-1",
+            "sinceTime=soon",
+            "sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z",
+        ] {
+            assert_eq!(options(bad).unwrap_err().code, 400, "{bad}");
+        }
     }
 
     #[test]
