@@ -7,6 +7,7 @@ pub mod codec;
 mod default;
 mod default_pod;
 pub mod discovery;
+mod json;
 mod kinds;
 pub mod names;
 pub mod openapi;

@@ -51,7 +51,7 @@ pub(super) fn spec(spec: &Value, path: &str, causes: &mut Causes) {
     spread(spec, path, causes);
 }
 
-const NAMES: [(&str, fn(&str) -> names::Complaint); 6] = [
+const NAMES: [(&str, names::Rule); 6] = [
     ("nodeName", names::dns_subdomain),
     ("serviceAccountName", names::dns_subdomain),
     ("hostname", names::dns_label),
