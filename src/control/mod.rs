@@ -3,6 +3,8 @@
 //! A reconciler sees no event payload: it reads the cache, says what to write, and is called again until it has
 //! nothing to say. Deliberately without clocks, actors or retries' timers; `actors/controller_host.rs` has those.
 
+mod claim;
+mod deployment;
 mod event_ttl;
 mod events;
 mod queue;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use rand::RngCore;
 
+pub use deployment::Deployments;
 pub use event_ttl::EventTtl;
 pub use events::{EventSource, Level, event};
 pub use queue::WorkQueue;

@@ -14,9 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rand::RngCore;
 use serde_json::{Value, json};
 
+use super::claim::Claimant;
 use super::replicas::{available_in, deletion_order};
 use super::requests::{
-    Writer, controller_of, controller_reference, name_suffix, omit_zero, resource, set_owners,
+    Writer, controller_of, controller_reference, name_suffix, omit_zero, resource,
 };
 use super::selector::Selector;
 use super::{Controller, EventSource, Level, Outcome, ReconcileError, event};
@@ -95,7 +96,20 @@ impl Controller for ReplicaSets {
                 reason,
             }
         })?;
-        let pods = claim(cache, key, set, &selector, &mut outcome);
+        let claimant = Claimant {
+            writer: WRITER,
+            api_version: API_VERSION,
+            kind: KIND,
+            namespace: &key.namespace,
+            meta: &set.metadata,
+            selector: &selector,
+        };
+        let mut pods = claimant.claim::<Pod>(cache, is_active, &mut outcome);
+        if !outcome.writes.is_empty() {
+            // Whose the pods are comes first: a second write to the same version would conflict.
+            return Ok(outcome);
+        }
+        pods.retain(|(_, pod)| is_active(pod));
         if set.metadata.deletion_timestamp.is_none() && !is_ending(cache, &key.namespace) {
             scale(cache, key, set, spec, &pods, now, entropy, &mut outcome);
         }
@@ -121,43 +135,6 @@ fn wanting(cache: &Cache, namespace: &str, pod: &Pod) -> Vec<ObjectKey> {
 fn is_ending(cache: &Cache, namespace: &str) -> bool {
     let namespace = cache.get::<Namespace>(&ObjectKey::new("", namespace));
     namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
-}
-
-/// The set's active pods; adopts what matches and is free, releases what no longer matches.
-fn claim<'a>(
-    cache: &'a Cache,
-    key: &'a ObjectKey,
-    set: &ReplicaSet,
-    selector: &Selector,
-    outcome: &mut Outcome,
-) -> Vec<(&'a ObjectKey, &'a Arc<Pod>)> {
-    let uid = set.metadata.uid.as_deref().unwrap_or_default();
-    let mut pods = Vec::new();
-    for (pod_key, pod) in cache.owned_by::<Pod>(uid) {
-        if controller_of(&pod.metadata).is_none_or(|owner| owner.uid != uid) {
-            continue;
-        }
-        if selector.matches(pod.metadata.labels.as_ref()) {
-            pods.push((pod_key, pod));
-        } else if pod.metadata.deletion_timestamp.is_none() {
-            let owners = pod.metadata.owner_references.iter().flatten();
-            let others: Vec<_> = owners.filter(|o| o.uid != uid).cloned().collect();
-            outcome.write(WRITER.patch::<Pod>(pod_key, set_owners(&pod.metadata, &others)));
-        }
-    }
-    if set.metadata.deletion_timestamp.is_none() {
-        for (pod_key, pod) in cache.unmanaged_in::<Pod>(&key.namespace) {
-            if is_active(pod) && selector.matches(pod.metadata.labels.as_ref()) {
-                let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
-                owners.retain(|owner| owner.uid != uid);
-                owners.push(controller_reference(API_VERSION, KIND, &set.metadata));
-                outcome.write(WRITER.patch::<Pod>(pod_key, set_owners(&pod.metadata, &owners)));
-                pods.push((pod_key, pod));
-            }
-        }
-    }
-    pods.retain(|(_, pod)| is_active(pod));
-    pods
 }
 
 /// Creates or deletes pods until there are as many as wanted.
