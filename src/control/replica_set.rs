@@ -3,7 +3,7 @@
 //! Deliberately without expectations of what was just created: the host does not reconcile a key again before the
 //! cache has seen its writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,10 +110,11 @@ impl Controller for ReplicaSets {
             return Ok(outcome);
         }
         pods.retain(|(_, pod)| is_active(pod));
+        let mut doomed = BTreeSet::new();
         if set.metadata.deletion_timestamp.is_none() && !is_ending(cache, &key.namespace) {
-            scale(cache, key, set, spec, &pods, now, entropy, &mut outcome);
+            doomed = scale(cache, key, set, spec, &pods, now, entropy, &mut outcome);
         }
-        update_status(key, set, spec, &pods, now, &mut outcome);
+        update_status(key, set, spec, &pods, &doomed, now, &mut outcome);
         Ok(outcome)
     }
 }
@@ -137,21 +138,21 @@ fn is_ending(cache: &Cache, namespace: &str) -> bool {
     namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
 }
 
-/// Creates or deletes pods until there are as many as wanted.
+/// Creates or deletes pods until there are as many as wanted. Returns the names of those it deletes.
 #[expect(
     clippy::too_many_arguments,
     reason = "one step of `reconcile`, with all it was given"
 )]
-fn scale(
+fn scale<'a>(
     cache: &Cache,
     key: &ObjectKey,
     set: &ReplicaSet,
     spec: &ReplicaSetSpec,
-    pods: &[(&ObjectKey, &Arc<Pod>)],
+    pods: &[(&'a ObjectKey, &'a Arc<Pod>)],
     now: Timestamp,
     entropy: &mut dyn RngCore,
     outcome: &mut Outcome,
-) {
+) -> BTreeSet<&'a ObjectKey> {
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
     let source = EventSource {
         component: COMPONENT,
@@ -166,7 +167,9 @@ fn scale(
         outcome.write_and_tell(create, told);
     }
     let excess = pods.len().saturating_sub(wanted).min(BURST_PODS_MAX);
+    let mut doomed = BTreeSet::new();
     for (pod_key, pod) in first_to_go(pods).into_iter().take(excess) {
+        doomed.insert(pod_key);
         let delete = WRITER.delete::<Pod>(pod_key, &pod.metadata);
         let told = tell_pod(
             source,
@@ -178,6 +181,7 @@ fn scale(
         );
         outcome.write_and_tell(delete, told);
     }
+    doomed
 }
 
 fn tell_pod(
@@ -234,12 +238,14 @@ fn first_to_go<'a>(pods: &[(&'a ObjectKey, &'a Arc<Pod>)]) -> Vec<(&'a ObjectKey
     order
 }
 
-/// Counts the pods as they are now; what was just created or deleted is counted once the cache shows it.
+/// Counts the pods as they are now, but those just doomed as ready no longer: a Deployment that trusts this status
+/// must never think that more pods serve than do.
 fn update_status(
     key: &ObjectKey,
     set: &ReplicaSet,
     spec: &ReplicaSetSpec,
     pods: &[(&ObjectKey, &Arc<Pod>)],
+    doomed: &BTreeSet<&ObjectKey>,
     now: Timestamp,
     outcome: &mut Outcome,
 ) {
@@ -247,10 +253,13 @@ fn update_status(
     let template = spec.template.as_ref().and_then(|t| t.metadata.as_ref());
     let template_labels = template.and_then(|m| m.labels.clone()).unwrap_or_default();
     let (mut labeled, mut ready, mut available) = (0, 0, 0);
-    for (_, pod) in pods {
+    for (pod_key, pod) in pods {
         let labels = pod.metadata.labels.as_ref();
         let carries = |(k, v): (&String, &String)| labels.and_then(|l| l.get(k)) == Some(v);
         labeled += i32::from(template_labels.iter().all(carries));
+        if doomed.contains(pod_key) {
+            continue;
+        }
         ready += i32::from(is_ready(pod));
         match available_in(pod, Duration::from_secs(min_ready), now) {
             Some(Duration::ZERO) => available += 1,

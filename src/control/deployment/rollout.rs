@@ -26,8 +26,14 @@ impl Rollout<'_> {
     }
 
     /// How large the new ReplicaSet may be now (`NewRSNewReplicas`).
+    ///
+    /// It does not grow before every ReplicaSet has seen its present size: one that was asked for fewer pods a moment
+    /// ago may just have made some that its status does not count yet.
     fn new_size(&self) -> i32 {
         let now = self.new.map_or(0, |(_, set)| wanted(set));
+        if now <= self.replicas && self.all().any(|(_, set)| is_behind(set)) {
+            return now;
+        }
         let total: i32 = self
             .all()
             .map(|(_, set)| wanted(set).max(existing(set)))
@@ -88,6 +94,12 @@ impl Rollout<'_> {
         }
         true
     }
+}
+
+/// Whether its own controller has yet to see its present spec.
+fn is_behind(set: &ReplicaSet) -> bool {
+    let seen = set.status.as_ref().and_then(|s| s.observed_generation);
+    seen < set.metadata.generation
 }
 
 fn has_pods(cache: &Cache, set: &ReplicaSet) -> bool {
