@@ -3,12 +3,34 @@
 //! Pure: a request and a view go in, a transaction and a reply come out. Knows nothing of HTTP or actors.
 
 pub mod cache;
+pub mod codec;
+mod default;
+mod default_pod;
+pub mod discovery;
+mod kinds;
+pub mod names;
+pub mod patch;
+pub mod plan;
 pub mod pods;
 pub mod quantity;
+pub mod registry;
 pub mod request;
 pub mod taints;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod strict;
+pub mod table;
+pub mod validate;
+mod validate_config;
+mod validate_container;
+mod validate_node;
+mod validate_pod;
+mod validate_pod_update;
+mod validate_workload;
 
 pub use cache::{Cache, ObjectKey};
+pub use plan::{plan, scale_of};
 pub use request::{
     Deletion, Options, PatchType, Plan, PlannedReply, Precondition, Reply, Request, ResourceName,
     Splice, Stamp, Status, Verb,

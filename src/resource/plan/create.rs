@@ -1,0 +1,125 @@
+//! POST: a new object.
+
+use serde_json::{Value, json};
+
+use super::super::codec;
+use super::super::names;
+use super::super::registry;
+use super::super::request::{Plan, Splice, Stamp, Status};
+use super::super::validate::{self, Causes};
+use super::{Job, filled_text, remove};
+use crate::store::{Compare, Operation, Transaction};
+
+/// Draws of a generated name before the client is told to try again, as in Kubernetes.
+const GENERATE_ATTEMPTS_MAX: usize = 8;
+
+pub(super) fn plan(job: &Job<'_>, body: &Value, stamp: &mut Stamp<'_>) -> Result<Plan, Status> {
+    let decoded = job.decode(body)?;
+    let mut object = decoded.object;
+    job.match_namespace(&mut object)?;
+    if filled_text(&object["metadata"]["resourceVersion"]).is_some() {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(Status::bad_request(message));
+    }
+    name(job, &mut object, stamp);
+    let mut compare = namespace_is_open(job, &object)?;
+    stamp_metadata(job, &mut object, stamp);
+    let rules = &job.kind.rules;
+    if !rules.status_on_create {
+        remove(&mut object, "status");
+    }
+    (rules.default)(&mut object);
+    (rules.prepare)(&mut object);
+    let mut causes = Causes::default();
+    validate::metadata(&object, rules.label_names, &mut causes);
+    (rules.validate)(&object, &mut causes);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if !causes.is_empty() {
+        return Err(Status::invalid(job.kind, name, &causes));
+    }
+    let key = job.kind.key(job.namespace(), name);
+    if job.view.get(&key).is_some() {
+        return Err(Status::already_exists(job.kind, name));
+    }
+    let value = codec::encode(&object);
+    super::bounded(value.len())?;
+    compare.push(Compare {
+        key: key.clone(),
+        mod_revision: 0,
+    });
+    let transaction = Transaction {
+        compare,
+        operations: vec![Operation::Put {
+            key,
+            value: value.clone(),
+        }],
+    };
+    let mut reply = super::reply(201, value, Some(Splice::Committed));
+    reply.warnings = decoded.warnings;
+    // A retry finds the name taken or the namespace gone, and says so.
+    Ok(job.finish(Some(transaction), reply, None, true))
+}
+
+/// A missing name is drawn from `generateName`, one that is free if possible.
+fn name(job: &Job<'_>, object: &mut Value, stamp: &mut Stamp<'_>) {
+    let metadata = &mut object["metadata"];
+    if filled_text(&metadata["name"]).is_some() {
+        return;
+    }
+    let Some(base) = filled_text(&metadata["generateName"]).map(str::to_owned) else {
+        return;
+    };
+    let mut drawn = names::generate(&base, stamp.entropy);
+    for _ in 1..GENERATE_ATTEMPTS_MAX {
+        if job
+            .view
+            .get(&job.kind.key(job.namespace(), &drawn))
+            .is_none()
+        {
+            break;
+        }
+        drawn = names::generate(&base, stamp.entropy);
+    }
+    metadata["name"] = drawn.into();
+}
+
+/// The namespace is there and not terminating, now and, by the comparison returned, at the commit.
+fn namespace_is_open(job: &Job<'_>, object: &Value) -> Result<Vec<Compare>, Status> {
+    let Some(namespace) = job.namespace() else {
+        return Ok(Vec::new());
+    };
+    let kind = registry::find("", "v1", "namespaces").expect("namespaces are in the registry");
+    let key = kind.key(None, namespace);
+    let Some(record) = job.view.get(&key) else {
+        return Err(Status::not_found(kind, namespace));
+    };
+    let current = super::parse(&record.value)?;
+    let terminating = current["status"]["phase"] == "Terminating"
+        || !current["metadata"]["deletionTimestamp"].is_null();
+    if terminating {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(Status::namespace_terminating(job.kind, name, namespace));
+    }
+    Ok(vec![Compare {
+        key,
+        mod_revision: record.mod_revision,
+    }])
+}
+
+/// What only the server says of an object.
+fn stamp_metadata(job: &Job<'_>, object: &mut Value, stamp: &mut Stamp<'_>) {
+    let metadata = &mut object["metadata"];
+    for field in [
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "generation",
+        "resourceVersion",
+    ] {
+        remove(metadata, field);
+    }
+    metadata["uid"] = names::uid(stamp.entropy).into();
+    metadata["creationTimestamp"] = super::seconds(stamp.now).into();
+    if job.kind.rules.generation {
+        metadata["generation"] = json!(1);
+    }
+}
