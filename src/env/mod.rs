@@ -4,8 +4,10 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod frames;
 pub mod network;
 pub mod runtime;
+pub mod tcp;
 
 use std::rc::Rc;
 

@@ -2,9 +2,25 @@
 //!
 //! Knows nothing of Raft or Kubernetes: keys are strings, values opaque bytes. `apply` reads neither clock nor chance;
 //! the proposer stamps both into the command. Deliberately without secondary indexes: readers build their own.
+//!
+//! The replicated state is the [`View`] and the remembered [`Outcome`]s: two stores that applied the same commands hold
+//! the same of both, and a [`Snapshot`] carries both. The watch history is each replica's own and starts empty.
 
-mod map;
+mod apply;
+mod command;
+mod hash;
+mod history;
+mod outcomes;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 mod types;
+mod view;
 
-pub use map::{Applied, Store, View};
+pub use apply::{Applied, Store, Usage};
+pub use command::{COMMAND_VERSION, CommandError};
+pub use history::{Compacted, HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, HistoryBounds};
+pub use outcomes::OUTCOMES_REMEMBERED_MAX;
+pub use snapshot::{Encoder, RestoreError, SNAPSHOT_VERSION, Snapshot};
 pub use types::*;
+pub use view::View;

@@ -19,6 +19,7 @@ pub struct ProposalId {
 
 /// What one log entry asks of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Command {
     /// For de-duplication and for finding the waiter.
     pub id: ProposalId,
@@ -30,6 +31,7 @@ pub struct Command {
 
 /// Applied whole or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Transaction {
     /// Every one must hold.
     pub compare: Vec<Compare>,
@@ -39,6 +41,7 @@ pub struct Transaction {
 
 /// A condition: the key's modification revision is exactly this (0: the key is absent).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Compare {
     /// The key.
     pub key: String,
@@ -48,6 +51,7 @@ pub struct Compare {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Operation {
     /// Sets a key.
     Put {
