@@ -3,8 +3,13 @@
 //! A reconciler sees no event payload: it reads the cache, says what to write, and is called again until it has
 //! nothing to say. Deliberately without clocks, actors or retries' timers; `actors/controller_host.rs` has those.
 
+mod bootstrap;
+mod claim;
+mod deployment;
 mod event_ttl;
 mod events;
+mod node_lifecycle;
+mod pod_cleanup;
 mod queue;
 mod replica_set;
 mod replicas;
@@ -17,8 +22,12 @@ use std::time::Duration;
 
 use rand::RngCore;
 
+pub use bootstrap::Bootstrap;
+pub use deployment::Deployments;
 pub use event_ttl::EventTtl;
 pub use events::{EventSource, Level, event};
+pub use node_lifecycle::NodeLifecycle;
+pub use pod_cleanup::PodCleanup;
 pub use queue::WorkQueue;
 pub use replica_set::ReplicaSets;
 

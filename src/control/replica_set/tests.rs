@@ -171,6 +171,7 @@ fn a_changed_pod_calls_for_its_owner_and_a_free_one_for_those_that_want_it() {
     let change = |name: &str, owners| crate::resource::cache::Change {
         prefix: "pods".into(),
         key: key(name),
+        uid: String::new(),
         owners,
     };
     let owner = crate::resource::cache::Owner {
