@@ -27,3 +27,5 @@ pub mod server;
 pub mod store_front;
 mod waiters;
 pub mod wire;
+pub mod node_messages;
+mod node_operations;
