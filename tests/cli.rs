@@ -1,5 +1,7 @@
 //! The program's face: exit codes, where output goes, which source of a setting wins.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::process::{Command, Output};
 
 fn kagero(arguments: &[&str], environment: &[(&str, &str)]) -> Output {

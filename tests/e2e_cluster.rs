@@ -1,5 +1,7 @@
 //! A `kagero dev` cluster under kubectl as people use it, and under SIGKILL.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 #[path = "dev/mod.rs"]
 mod dev;
 
@@ -13,7 +15,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use dev::{Dev, SOON, ask, busybox_image, client, is_running, items, signal, until, web_manifest};
+use dev::{
+    Dev, SOON, ask, busybox_image, client, is_running, items, signal, status_of, until,
+    web_manifest,
+};
 
 /// A lost node's pods run elsewhere by then: 15 s of silence, then a start.
 const REPLACED_WITHIN: Duration = Duration::from_secs(40);
@@ -177,7 +182,7 @@ fn a_killed_agent_comes_back_and_adopts_its_pods() {
     until("it is ready again", SOON, ready);
     // A heartbeat later the agent has told what it found.
     let member = || {
-        let status = dev.status(&again)?;
+        let status = status_of(&again)?;
         let member = status
             .members
             .iter()
@@ -248,7 +253,7 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
     const KILL_AT: usize = 100;
     let dev = Dev::start(3, "process");
     let nodes = dev.nodes();
-    let leader = dev.status(&nodes[0]).unwrap().leader;
+    let leader = status_of(&nodes[0]).unwrap().leader;
     let leader = dev.node(&leader);
     let survivors: Vec<_> = nodes
         .iter()
@@ -272,7 +277,7 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
         }
     });
     let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
-        let status = dev.status(survivors[0])?;
+        let status = status_of(survivors[0])?;
         let member = status
             .members
             .iter()
@@ -312,7 +317,7 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
 #[test]
 fn a_node_that_stays_silent_loses_its_pods_to_others() {
     let dev = with_web(3);
-    let leader = dev.status(&dev.nodes()[0]).unwrap().leader;
+    let leader = status_of(&dev.nodes()[0]).unwrap().leader;
     let follower = dev
         .nodes()
         .into_iter()

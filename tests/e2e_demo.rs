@@ -1,5 +1,7 @@
 //! `kagero demo` from outside: what it prints, how it ends, and that nothing stays, however it ends.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 #[path = "dev/mod.rs"]
 mod dev;
 

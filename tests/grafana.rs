@@ -1,5 +1,7 @@
 //! The dashboard: well formed, in Grafana's conventions, and every panel shows something of a live cluster.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 #[path = "dev/mod.rs"]
 mod dev;
 

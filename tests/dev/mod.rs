@@ -2,8 +2,11 @@
 //!
 //! Everything goes through doors that users have: the program's output, the API, kubectl, signals.
 
-// Each suite is a crate of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    reason = "each suite is a crate of its own and uses a part of this"
+)]
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,6 +62,13 @@ pub fn ask<T>(question: impl Future<Output = T>) -> T {
 /// A client of the API at `host:port`.
 pub fn client(address: &str) -> Client {
     Client::new(Rc::new(Tcp), address)
+}
+
+/// What the cluster says of itself, through this node.
+pub fn status_of(through: &NodeLine) -> Result<ClusterStatus, String> {
+    let status = ask(client(&through.api).get("/kagero/v1/status"));
+    let status = status.map_err(|error| error.to_string())?;
+    serde_json::from_value(status).map_err(|error| error.to_string())
 }
 
 /// SIGKILL, SIGTERM and so on; a process that is gone already is fine.
@@ -145,13 +155,6 @@ impl Dev {
         let mut lines = said.lines();
         let path = lines.find_map(|line| line.strip_prefix("export KUBECONFIG="));
         PathBuf::from(path.unwrap())
-    }
-
-    /// What the cluster says of itself, through this node.
-    pub fn status(&self, through: &NodeLine) -> Result<ClusterStatus, String> {
-        let status = ask(client(&through.api).get("/kagero/v1/status"))
-            .map_err(|error| error.to_string())?;
-        serde_json::from_value(status).map_err(|error| error.to_string())
     }
 
     /// `kubectl …`, with a home of its own so that nothing cached elsewhere is used.
