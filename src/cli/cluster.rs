@@ -38,8 +38,8 @@ const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 /// Ports tried for one that is free.
 const PORT_TRIES_MAX: usize = 1_000;
-/// Last bytes of a dead node's log that are shown.
-const LOG_SHOWN_BYTES: usize = 2_000;
+/// Last bytes of a dead node's log that are shown: a panic's message and the stack under it.
+const LOG_SHOWN_BYTES: usize = 8_000;
 
 /// What a cluster is to be.
 #[derive(Clone, Debug)]

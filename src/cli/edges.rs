@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::bail;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::RuntimeChoice;
 use crate::env::Env;
@@ -14,6 +14,9 @@ use crate::env::entropy::Entropy;
 use crate::env::network::Network;
 use crate::env::runtime::ContainerRuntime;
 use crate::env::tcp::Tcp;
+
+/// The image that is made from this program.
+const IMAGE: &str = "kagero.dev/kagero:built-in";
 
 /// Real TCP.
 pub fn network() -> Rc<dyn Network> {
@@ -30,23 +33,51 @@ pub fn env(choice: RuntimeChoice, name: &str, run_dir: &Path) -> anyhow::Result<
     })
 }
 
-/// What `auto` means for `dev` and `demo`.
-pub fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
-    choice
+/// What `auto` means for `dev` and `demo`: Docker if its engine answers, else plain processes.
+pub async fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
+    if choice != RuntimeChoice::Auto {
+        return choice;
+    }
+    let answers = match runtime(RuntimeChoice::Docker, "probe", Path::new("/nowhere")) {
+        Ok(docker) => docker.version().await.is_ok(),
+        Err(_) => false,
+    };
+    if answers {
+        RuntimeChoice::Docker
+    } else {
+        RuntimeChoice::Process
+    }
 }
 
-/// One node's containers.
+/// One node's containers. `auto` is Docker: a pod gets the host only when an operator says so.
 pub fn runtime(
     choice: RuntimeChoice,
     name: &str,
     run_dir: &Path,
 ) -> anyhow::Result<Rc<dyn ContainerRuntime>> {
-    bail!("{choice:?} {name} {}: not there yet", run_dir.display())
+    bail!(
+        "no runtime for {name} in {}: {choice:?} is not built in",
+        run_dir.display()
+    )
 }
 
-/// The demo's container.
-pub fn demo_container(choice: RuntimeChoice) -> anyhow::Result<Value> {
-    bail!("{choice:?}: not there yet")
+/// The demo's container: this program's own web server.
+pub fn demo_container(runtime: RuntimeChoice) -> anyhow::Result<Value> {
+    let container = match runtime {
+        RuntimeChoice::Process => json!({
+            "name": "web",
+            "image": IMAGE,
+            // Pods of this runtime share the host's network: each takes a free port.
+            "command": [std::env::current_exe()?, "web", "--port", "0"],
+        }),
+        RuntimeChoice::Docker | RuntimeChoice::Auto => json!({
+            "name": "web",
+            "image": IMAGE,
+            "args": ["web", "--port", "8080"],
+            "ports": [{"containerPort": 8080}],
+        }),
+    };
+    Ok(container)
 }
 
 /// Never returns in a pod.
@@ -56,5 +87,5 @@ pub fn pause() -> ExitCode {
 
 /// Serves until it is stopped.
 pub fn web(port: u16) -> anyhow::Result<()> {
-    bail!("{port}: not there yet")
+    bail!("port {port}: the web server is not built in")
 }
