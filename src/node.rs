@@ -28,6 +28,8 @@ use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
 use crate::actors::store_front::StoreFront;
 use crate::actors::wire::Contact;
+use crate::agent::NodeInfo;
+use crate::control::controllers;
 use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
@@ -165,7 +167,7 @@ impl Parts {
             let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
             let links = NodeLinks::new(env, submit.clone(), peer.clone(), cluster_metrics).start();
             let controllers = ControllerHost::new(
-                Vec::new(),
+                controllers(),
                 submit.clone(),
                 env.clock.clone(),
                 env.entropy.clone(),
@@ -211,7 +213,17 @@ impl Parts {
         .start();
         let mut agent = None;
         let link = LinkEnd::create(|ctx| {
-            let started = NodeAgent::new(env, (), ctx.address().recipient()).start();
+            let reports = ctx.address().recipient();
+            let (runtime, clock, entropy) =
+                (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
+            let started = NodeAgent::new(
+                node_info(env, options, contact),
+                runtime,
+                clock,
+                entropy,
+                reports,
+            )
+            .start();
             agent = Some(started.clone());
             LinkEnd::new(id, started, joiner.clone())
         });
@@ -264,6 +276,24 @@ impl Parts {
             link: self.link.clone(),
             agent: self.agent.clone(),
         }
+    }
+}
+
+/// What the agent is told of its node.
+fn node_info(env: &Env, options: &Options, contact: &Contact) -> NodeInfo {
+    let host = contact
+        .address
+        .rsplit_once(':')
+        .map_or("", |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    NodeInfo {
+        name: options.name.clone(),
+        // A name instead of an address is resolved by whoever dials; pods are told addresses only.
+        addresses: address.into_iter().collect(),
+        cpu_millis: options.cpu_millis,
+        memory_bytes: options.memory_bytes,
+        pods_max: options.pods_max,
+        runtime: env.runtime.name(),
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
 use serde::Serialize;
 
-use super::node_agent::WireAssignment;
+use super::node_messages::WireAssignment;
 use crate::resource::{Cache, ObjectKey};
 
 /// Names of the objects a pod reads, within its namespace.
@@ -24,27 +24,15 @@ pub(super) struct Needs {
 pub(super) fn assignment(cache: &Cache, key: &ObjectKey, pod: &Pod) -> WireAssignment {
     let needs = needs(pod);
     let in_namespace = |name: &String| ObjectKey::new(key.namespace.as_str(), name.as_str());
-    let config_maps = needs.config_maps.iter();
-    let secrets = needs.secrets.iter();
+    let found = |name: &String| cache.get::<ConfigMap>(&in_namespace(name));
+    let config_maps = needs.config_maps.iter().filter_map(found);
+    let found = |name: &String| cache.get::<Secret>(&in_namespace(name));
+    let secrets = needs.secrets.iter().filter_map(found);
     WireAssignment {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         pod: encode(pod),
-        config_maps: config_maps
-            .filter_map(|name| {
-                Some((
-                    name.clone(),
-                    encode(cache.get::<ConfigMap>(&in_namespace(name))?.as_ref()),
-                ))
-            })
-            .collect(),
-        secrets: secrets
-            .filter_map(|name| {
-                Some((
-                    name.clone(),
-                    encode(cache.get::<Secret>(&in_namespace(name))?.as_ref()),
-                ))
-            })
-            .collect(),
+        config_maps: config_maps.map(|map| encode(map.as_ref())).collect(),
+        secrets: secrets.map(|secret| encode(secret.as_ref())).collect(),
     }
 }
 

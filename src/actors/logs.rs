@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::dial::dial;
 use super::messages::{Consistency, LogStream, OpenLog, Read};
-use super::node_agent::{NodeAgent, ReadLog};
+use super::node_agent::NodeAgent;
+use super::node_messages::ReadLog;
 use super::refusals::stopping;
 use super::registration::registered;
 use super::wire::{FromDialler, FromListener};
@@ -130,7 +131,20 @@ pub(super) async fn answer_log(
     outbox: &Outbox<FromListener>,
 ) {
     let path = open.container_path();
-    let opened = agent.send(ReadLog(open)).await;
+    let OpenLog {
+        pod,
+        uid,
+        container,
+        options,
+        ..
+    } = open;
+    let read = ReadLog {
+        pod,
+        uid,
+        container,
+        options,
+    };
+    let opened = agent.send(read).await;
     let ended = match opened {
         Ok(Ok(mut stream)) => loop {
             match stream.recv().await {

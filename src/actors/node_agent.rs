@@ -218,6 +218,8 @@ impl Handler<DescribeNode> for NodeAgent {
         let mut description = NodeDescription {
             cpu_millis: node.cpu_millis,
             memory_bytes: node.memory_bytes,
+            pods_max: node.pods_max,
+            addresses: node.addresses.clone(),
             problem: self.problem.clone(),
             active_pods: census.active,
             running_pods: census.running,

@@ -29,6 +29,8 @@ pub struct AssignPods {
 /// A pod with the objects it refers to, each as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireAssignment {
+    /// The pod's UID.
+    pub uid: String,
     /// The pod, with UID and status.
     pub pod: Bytes,
     /// The ConfigMaps it names that exist.
@@ -97,6 +99,10 @@ pub struct NodeDescription {
     pub cpu_millis: u64,
     /// Memory that pods may use, bytes.
     pub memory_bytes: u64,
+    /// Most pods it takes.
+    pub pods_max: u64,
+    /// Its addresses, the preferred one first.
+    pub addresses: Vec<std::net::IpAddr>,
     /// Why pods cannot run here now; absent if they can.
     pub problem: Option<String>,
     /// Pods that are wanted and have not ended.
