@@ -7,11 +7,11 @@ mod support;
 use actix_web::test::TestRequest;
 use kagero::actors::messages::WATCH_BATCHES_MAX;
 use serde_json::{Value, json};
-use support::ForgetHistory;
 use support::client::{
     CONFIG_MAPS, Lines, TABLE, config_map, event, fill, get, get_as, names, patch, post, send,
     start,
 };
+use support::{CutWatchersOff, ForgetHistory};
 
 #[actix_web::test]
 async fn lists_come_in_pieces_that_are_of_one_state() {
@@ -287,4 +287,18 @@ async fn a_watcher_that_does_not_read_is_cut_off() {
         watch.next().await.is_none(),
         "no gap is ever skipped in silence"
     );
+}
+
+#[actix_web::test]
+async fn a_watch_that_was_cut_off_ends_without_a_bookmark() {
+    let (backend, api) = start().await;
+    let uri = format!("{CONFIG_MAPS}?watch=true&allowWatchBookmarks=true&timeoutSeconds=1");
+    let mut watch = Lines::open(&api, &uri, "").await;
+    fill(&backend, 1).await;
+    backend.send(CutWatchersOff).await.unwrap();
+    post(&api, CONFIG_MAPS, &config_map("unseen", &json!({}))).await;
+    // Past its time the watch would say goodbye with a bookmark: of a revision whose changes it never saw.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(watch.event().await, event("ADDED", "c-00000"));
+    assert!(watch.next().await.is_none());
 }

@@ -13,6 +13,7 @@ use futures::stream;
 use rand::Rng;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Form};
@@ -269,13 +270,21 @@ impl Watcher {
         let Ok(view) = self.context.view(Consistency::AtLeast(self.revision)).await else {
             return;
         };
-        while let Ok(batch) = self.events.try_recv() {
-            self.take(&batch);
+        let cut_off = loop {
+            match self.events.try_recv() {
+                Ok(batch) => self.take(&batch),
+                Err(error) => break error == TryRecvError::Disconnected,
+            }
+        };
+        while let Some(event) = self.waiting.pop_front() {
+            self.put_event(out, &event);
+        }
+        if cut_off {
+            // Changes may have passed this watcher by: a bookmark would hide the gap from its client for good.
+            self.ended = true;
+            return;
         }
         self.revision = self.revision.max(view.revision());
-        while !self.waiting.is_empty() {
-            self.put_waiting(out);
-        }
         self.put_bookmark(out, self.revision, Value::Null);
     }
 

@@ -45,6 +45,11 @@ pub struct Backend {
 #[rtype(result = "()")]
 pub struct ForgetHistory;
 
+/// Cut every watcher off, as a node does that was sent a snapshot.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CutWatchersOff;
+
 /// Set what a container's log says, as pieces; key is `namespace/pod/container`.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -200,6 +205,14 @@ impl Handler<ForgetHistory> for Backend {
     fn handle(&mut self, _: ForgetHistory, _: &mut Self::Context) {
         self.history.clear();
         self.history_starts_after = self.store.view().revision();
+    }
+}
+
+impl Handler<CutWatchersOff> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, _: CutWatchersOff, _: &mut Self::Context) {
+        self.watchers.clear();
     }
 }
 
