@@ -73,87 +73,94 @@ fn a_generated_name_is_drawn_until_it_is_free() {
     assert_ne!(second["metadata"]["name"], name);
 }
 
+/// Each object is refused with this code and words, and nothing is stored.
+fn refused(cluster: &mut Cluster, table: &[(&str, Value, u16, &str)]) {
+    for (plural, object, code, message) in table {
+        let mut request = post(plural, object.clone());
+        request.options.field_validation = "Strict".to_owned();
+        let before = cluster.revision();
+        let status = cluster.send(&request).expect_err(message);
+        assert_eq!(status.code, *code, "{object}: {status}");
+        assert!(status.message.contains(message), "{object}: {status}");
+        assert_eq!(cluster.revision(), before);
+    }
+}
+
 #[test]
-fn what_a_client_gets_wrong_is_told_as_in_kubernetes() {
-    let mut cluster = Cluster::new();
-    cluster.create("configmaps", json!({"metadata": {"name": "taken"}}));
+fn what_makes_no_sense_is_400() {
     let mut unknown = pod("p");
     unknown["spec"]["foo"] = json!(1);
+    let strict = "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.foo\"";
     let mut wrong = pod("p");
     wrong["spec"]["containers"] = json!("none");
-    let cases = [
-        ("configmaps", json!([]), 400, "must be a JSON object"),
+    let maps = "configmaps";
+    let table = [
+        (maps, json!([]), 400, "must be a JSON object"),
         (
-            "configmaps",
-            json!({"kind": "Pod", "metadata": {"name": "a"}}),
+            maps,
+            json!({"kind": "Pod"}),
             400,
             "does not match the expected v1, ConfigMap",
         ),
         (
-            "configmaps",
-            json!({"apiVersion": "v2", "metadata": {"name": "a"}}),
+            maps,
+            json!({"apiVersion": "v2"}),
             400,
             "does not match the expected",
         ),
         (
-            "configmaps",
+            maps,
             json!({"metadata": {"name": "a", "resourceVersion": "1"}}),
             400,
             "resourceVersion should not be set",
         ),
         (
-            "configmaps",
+            maps,
             json!({"metadata": {"name": "a", "namespace": "b"}}),
             400,
             "does not match the namespace sent",
         ),
+        ("pods", unknown, 400, strict),
+        ("pods", wrong, 400, "cannot unmarshal string into"),
+    ];
+    refused(&mut Cluster::new(), &table);
+}
+
+#[test]
+fn what_breaks_a_rule_is_422_and_a_taken_name_409() {
+    let mut cluster = Cluster::new();
+    let taken = json!({"metadata": {"name": "taken"}});
+    cluster.create("configmaps", taken.clone());
+    let nameless = "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required";
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    let table = [
         (
             "configmaps",
-            json!({"metadata": {"name": "taken"}}),
+            taken,
             409,
             "configmaps \"taken\" already exists",
         ),
+        ("configmaps", json!({}), 422, nameless),
         (
             "configmaps",
-            json!({}),
-            422,
-            "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required",
-        ),
-        (
-            "configmaps",
-            json!({"metadata": {"name": "A"}}),
+            named("A"),
             422,
             "a lowercase RFC 1123 subdomain must consist of",
         ),
         (
             "namespaces",
-            json!({"metadata": {"name": "a.b"}}),
+            named("a.b"),
             422,
             "a lowercase RFC 1123 label must consist of",
         ),
         (
             "pods",
-            unknown,
-            400,
-            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.foo\"",
-        ),
-        ("pods", wrong, 400, "cannot unmarshal string into"),
-        (
-            "pods",
-            json!({"metadata": {"name": "p"}}),
+            named("p"),
             422,
             "Pod \"p\" is invalid: spec.containers: Required value",
         ),
     ];
-    for (plural, object, code, message) in cases {
-        let mut request = post(plural, object.clone());
-        request.options.field_validation = "Strict".to_owned();
-        let before = cluster.revision();
-        let status = cluster.send(&request).expect_err(message);
-        assert_eq!(status.code, code, "{object}: {status}");
-        assert!(status.message.contains(message), "{object}: {status}");
-        assert_eq!(cluster.revision(), before);
-    }
+    refused(&mut cluster, &table);
 }
 
 #[test]
