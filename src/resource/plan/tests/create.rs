@@ -323,3 +323,54 @@ fn the_same_chance_and_time_give_the_same_bytes() {
     };
     assert_eq!(run(), run());
 }
+
+/// Bodies as kubectl 1.33 sends them (see the file's head).
+const RECORDED: &str = include_str!("../../protobuf/fixtures.txt");
+
+#[test]
+fn what_kubectl_creates_is_taken_under_strict_validation() {
+    let mut cluster = Cluster::new();
+    let lines = RECORDED
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines: Vec<&str> = lines.collect();
+    let mut taken = std::collections::BTreeSet::new();
+    for recorded in lines.chunks_exact(3) {
+        let object: Value = serde_json::from_str(recorded[2]).unwrap();
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        let Some(kind) = crate::resource::registry::find_kind(text("apiVersion"), text("kind"))
+        else {
+            continue;
+        };
+        let mut request = post(kind.plural, object.clone());
+        request.options.field_validation = "Strict".to_owned();
+        let body = crate::resource::protobuf::decode(&bytes_of(recorded[1])).unwrap();
+        request.verb = Verb::Create(body);
+        let reply = cluster
+            .send(&request)
+            .unwrap_or_else(|status| panic!("{}: {status}", recorded[0]));
+        assert!(
+            reply.warnings.is_empty(),
+            "{}: {:?}",
+            recorded[0],
+            reply.warnings
+        );
+        taken.insert(kind.plural);
+    }
+    let served = [
+        "configmaps",
+        "deployments",
+        "namespaces",
+        "secrets",
+        "serviceaccounts",
+    ];
+    assert!(
+        served.iter().all(|plural| taken.contains(plural)),
+        "{taken:?}"
+    );
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let pair = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(pair).collect()
+}
