@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod hostile;
 mod patch;
 mod subresources;
 mod update;
