@@ -176,8 +176,8 @@ pub enum Input {
     /// Hand leadership to this voter (leader only; else ignored). Given up after an election timeout.
     Transfer(PeerId),
     /// The transport saw the peer's process gone (connection refused or reset), not mere silence. A follower of that
-    /// peer forsakes it and asks for pre-votes within a heartbeat; should the peer live, its next message makes good.
-    /// May be repeated, and is best given after everything that the peer had sent.
+    /// peer forsakes it and asks for pre-votes within a heartbeat; should the peer live, a later message wins it back.
+    /// May be repeated.
     Unreachable(PeerId),
     /// The state machine's snapshot at `index`, which `Ready::snapshot_wanted` asked for.
     Snapshot {
