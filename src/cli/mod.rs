@@ -1,1 +1,4 @@
 //! The commands: `run`, `dev`, `demo`, `status`.
+
+pub mod pause;
+pub mod web;

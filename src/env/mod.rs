@@ -5,7 +5,9 @@
 pub mod clock;
 pub mod entropy;
 pub mod network;
+pub mod process;
 pub mod runtime;
+pub mod volumes;
 
 use std::rc::Rc;
 
