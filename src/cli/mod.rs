@@ -183,3 +183,7 @@ mod tests {
         }
     }
 }
+//! The commands: `run`, `dev`, `demo`, `status`.
+
+pub mod pause;
+pub mod web;
