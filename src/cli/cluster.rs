@@ -78,6 +78,7 @@ pub struct LocalNode {
     pub listen: String,
     /// `host:port` of the API.
     pub api: String,
+    place: edges::Place,
     boot_id: String,
     child: Option<Child>,
     runtime: Rc<dyn ContainerRuntime>,
@@ -151,9 +152,14 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (index, pair) in addresses.chunks_exact(2).enumerate() {
             let name = format!("n{}", index + 1);
-            let run_dir = directory.0.join(&name);
+            let place = edges::Place {
+                run_dir: directory.0.join(&name),
+                data_dir: directory.0.join(&name).join("data"),
+                name: name.clone(),
+            };
             nodes.push(LocalNode {
-                runtime: edges::runtime(layout.runtime, &name, &run_dir)?,
+                runtime: edges::runtime(layout.runtime, &place)?,
+                place,
                 listen: pair[0].clone(),
                 api: pair[1].clone(),
                 boot_id: new_id(entropy),
@@ -230,7 +236,7 @@ impl Cluster {
         // The nodes share one machine: each offers its part of it.
         let others = (self.nodes.len() - 1) as u64;
         let reserved = |total: u64| (total / self.nodes.len() as u64) * others;
-        let run_dir = self.directory.0.join(&node.name);
+        let (run_dir, data_dir) = (&node.place.run_dir, &node.place.data_dir);
         let machine_id = format!("{}-{}", self.directory.id(), node.name);
         let options = [
             ("name", node.name.clone()),
@@ -240,6 +246,7 @@ impl Cluster {
             ("voters", self.layout.voters().to_string()),
             ("runtime", runtime.into()),
             ("run-dir", run_dir.display().to_string()),
+            ("data-dir", data_dir.display().to_string()),
             ("machine-id", machine_id),
             ("boot-id", node.boot_id.clone()),
             (
