@@ -1,6 +1,6 @@
 //! The production edges, chosen: the one place of this room that names them.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -18,18 +18,40 @@ use crate::env::tcp::Tcp;
 /// The image that is made from this program.
 const IMAGE: &str = "kagero.dev/kagero:built-in";
 
+/// A node's name and where it keeps things.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The node's name.
+    pub name: String,
+    /// What pods see as files; best on a tmpfs.
+    pub run_dir: PathBuf,
+    /// What of pods may be on a disk.
+    pub data_dir: PathBuf,
+}
+
+impl Place {
+    /// For asking an engine whether it answers.
+    fn nowhere() -> Self {
+        Self {
+            name: "nobody".into(),
+            run_dir: std::env::temp_dir(),
+            data_dir: std::env::temp_dir(),
+        }
+    }
+}
+
 /// Real TCP.
 pub fn network() -> Rc<dyn Network> {
     Rc::new(Tcp)
 }
 
 /// Everything a node of this machine needs from the world.
-pub fn env(choice: RuntimeChoice, name: &str, run_dir: &Path) -> anyhow::Result<Env> {
+pub fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
     Ok(Env {
         network: network(),
         clock: Rc::new(SystemClock::new()),
         entropy: Entropy::from_system(),
-        runtime: runtime(choice, name, run_dir)?,
+        runtime: runtime(choice, place)?,
     })
 }
 
@@ -38,7 +60,7 @@ pub async fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
     if choice != RuntimeChoice::Auto {
         return choice;
     }
-    let answers = match runtime(RuntimeChoice::Docker, "probe", Path::new("/nowhere")) {
+    let answers = match runtime(RuntimeChoice::Docker, &Place::nowhere()) {
         Ok(docker) => docker.version().await.is_ok(),
         Err(_) => false,
     };
@@ -50,15 +72,8 @@ pub async fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
 }
 
 /// One node's containers. `auto` is Docker: a pod gets the host only when an operator says so.
-pub fn runtime(
-    choice: RuntimeChoice,
-    name: &str,
-    run_dir: &Path,
-) -> anyhow::Result<Rc<dyn ContainerRuntime>> {
-    bail!(
-        "no runtime for {name} in {}: {choice:?} is not built in",
-        run_dir.display()
-    )
+pub fn runtime(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Rc<dyn ContainerRuntime>> {
+    bail!("no runtime for {place:?}: {choice:?} is not built in")
 }
 
 /// The demo's container: this program's own web server.
