@@ -10,11 +10,13 @@ mod dev;
 mod edges;
 mod kubeconfig;
 mod machine;
+pub mod pause;
 mod progress;
 pub mod run;
 mod settings;
 mod signals;
 mod status;
+pub mod web;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -183,7 +185,3 @@ mod tests {
         }
     }
 }
-//! The commands: `run`, `dev`, `demo`, `status`.
-
-pub mod pause;
-pub mod web;
