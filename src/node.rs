@@ -33,7 +33,7 @@ use crate::control::controllers;
 use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
-use crate::raft::{self, PeerId};
+use crate::raft::{self, ClusterId, PeerId};
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -117,7 +117,8 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     let gate = Gate {
         listener: api,
         network: env.network.clone(),
-        front: parts.front.clone(),
+        known: parts.known.clone(),
+        cluster: parts.cluster.clone(),
         joiner: parts.joiner.clone(),
     };
     tokio::task::spawn_local(http::serve(
@@ -143,6 +144,7 @@ struct Parts {
     agent: Addr<NodeAgent>,
     logs: Addr<Logs>,
     known: watch::Receiver<Option<Known>>,
+    cluster: watch::Receiver<Option<ClusterId>>,
 }
 
 impl Parts {
@@ -209,8 +211,9 @@ impl Parts {
             caller.clone(),
             peer.clone(),
             env.entropy.clone(),
-        )
-        .start();
+        );
+        let cluster = joiner.subscribe();
+        let joiner = joiner.start();
         let mut agent = None;
         let link = LinkEnd::create(|ctx| {
             let reports = ctx.address().recipient();
@@ -239,6 +242,7 @@ impl Parts {
             agent,
             logs,
             known,
+            cluster,
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use rand::RngCore;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Place};
@@ -72,7 +73,8 @@ pub struct Joiner {
     caller: Addr<Caller>,
     peer: Addr<RaftPeer>,
     entropy: Entropy,
-    cluster: Option<ClusterId>,
+    /// Tells whoever wants to know; the value is the invariant's.
+    cluster: watch::Sender<Option<ClusterId>>,
     /// Admitted by a leader, and linked since or not for long.
     registered: bool,
     linked: bool,
@@ -117,13 +119,22 @@ impl Joiner {
             caller,
             peer,
             entropy,
-            cluster: None,
+            cluster: watch::Sender::new(None),
             registered: false,
             linked: false,
             unlinked_since: None,
             busy: false,
             founding: None,
         }
+    }
+
+    /// Hears of the cluster once there is one.
+    pub fn subscribe(&self) -> watch::Receiver<Option<ClusterId>> {
+        self.cluster.subscribe()
+    }
+
+    fn cluster(&self) -> Option<ClusterId> {
+        *self.cluster.borrow()
     }
 
     /// One look at whether there is something to do.
@@ -238,10 +249,10 @@ impl Joiner {
 
     fn take_part(&mut self, cluster: ClusterId, founding: Option<Configuration>) {
         assert!(
-            self.cluster.is_none_or(|own| own == cluster),
+            self.cluster().is_none_or(|own| own == cluster),
             "an incarnation belongs to one cluster for ever"
         );
-        self.cluster = Some(cluster);
+        self.cluster.send_replace(Some(cluster));
         self.peer.do_send(TakePart { cluster, founding });
     }
 }
@@ -307,7 +318,7 @@ impl Handler<Asked> for Joiner {
             .founding
             .as_ref()
             .map(|(cluster, _)| *cluster)
-            .filter(|_| self.cluster.is_none());
+            .filter(|_| self.cluster().is_none());
         let elsewhere =
             |who: &Identity| who.id != own && who.cluster.is_some() && who.cluster != own_attempt;
         let known = identities.iter().find(|(_, identity)| elsewhere(identity));
@@ -322,7 +333,7 @@ impl Handler<Asked> for Joiner {
             .is_some_and(|first| first.id == own);
         if let Some((address, _)) = known {
             self.join(address.clone(), ctx);
-        } else if self.cluster.is_some() {
+        } else if self.cluster().is_some() {
             // The only one, or the others are silent: introduce itself to its own leader, itself perhaps.
             self.join(self.introduction.contact.address.clone(), ctx);
         } else if self.introduction.init {
@@ -366,7 +377,7 @@ impl Handler<Founded> for Joiner {
         // With fewer than a majority the cluster could never elect a leader; nobody else may found it either, so the
         // seeds are asked again, and those that accepted have a cluster to be joined once it lives.
         let majority = configuration.voters.len() / 2 + 1;
-        if self.cluster.is_none() && accepted >= majority {
+        if self.cluster().is_none() && accepted >= majority {
             tracing::info!(cluster = %format_args!("{:016x}", cluster.id), accepted, "a new cluster is founded");
             self.take_part(cluster, Some(configuration));
         }
@@ -379,15 +390,15 @@ impl Handler<JoinTried> for Joiner {
     fn handle(&mut self, JoinTried(result): JoinTried, _: &mut Self::Context) {
         self.busy = false;
         match result {
-            Ok(cluster) if self.cluster.is_none_or(|own| own == cluster) => {
+            Ok(cluster) if self.cluster().is_none_or(|own| own == cluster) => {
                 self.registered = true;
                 self.unlinked_since = Some(Instant::now());
-                if self.cluster.is_none() {
+                if self.cluster().is_none() {
                     self.take_part(cluster, None);
                 }
             }
             Ok(other) => {
-                tracing::error!(?other, own = ?self.cluster, "the seeds belong to another cluster")
+                tracing::error!(?other, own = ?self.cluster(), "the seeds belong to another cluster")
             }
             Err(reason) => tracing::info!(reason, "not admitted yet"),
         }
@@ -405,7 +416,7 @@ impl Handler<Form> for Joiner {
         }: Form,
         _: &mut Self::Context,
     ) -> Self::Result {
-        match self.cluster {
+        match self.cluster() {
             Some(own) if own == cluster => Ok(()),
             Some(own) => Err(format!("this node belongs to cluster {:016x}", own.id)),
             None if !configuration.contacts.contains_key(&self.introduction.id) => {
@@ -457,6 +468,6 @@ impl Handler<WhichCluster> for Joiner {
     type Result = MessageResult<WhichCluster>;
 
     fn handle(&mut self, _: WhichCluster, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.cluster)
+        MessageResult(self.cluster())
     }
 }
