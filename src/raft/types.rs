@@ -105,9 +105,10 @@ pub struct Config {
     pub inflight_bytes_max: usize,
     /// Proposed and not yet committed bytes the leader accepts (default 16 MiB).
     pub uncommitted_bytes_max: usize,
-    /// Snapshot bytes in one message (default 256 KiB).
+    /// Snapshot bytes in one message, at least 1 (default 256 KiB).
     pub snapshot_chunk_bytes: usize,
-    /// Applied entries kept for followers that lag a little (default 4,096).
+    /// Applied entries kept for followers that lag a little (default 4,096). A leader keeps more by bytes for members that
+    /// listen but lag: up to four times [`Config::log_bytes_kept`] and the size of a snapshot under way.
     pub log_entries_kept: usize,
     /// Applied bytes kept for followers that lag a little (default 4 MiB).
     pub log_bytes_kept: usize,

@@ -3,7 +3,8 @@
 //! `UPDATE_GOLDENFILES=1 cargo nextest run raft::testing::scripts` writes what comes of them now; read the difference
 //! before it is committed. Commands (peers by number):
 //!
-//! - `cluster 1 2 3 [log_entries_kept=N] [log_bytes_kept=N] [chunk=N] [window=N] [uncommitted=N]`: founders,
+//! - `cluster 1 2 3 [log_entries_kept=N] [log_bytes_kept=N] [append=N] [chunk=N] [window=N]
+//!   [uncommitted=N]`: founders,
 //!   in place of the cluster before
 //! - `join 4`, `crash 3`, `unreachable 1 3` (peer 1 sees 3's process gone), `campaign 2` (its election timeout ends)
 //! - `propose 1 a b`, `read 1`, `transfer 1 2`, `change 1 add=4 | remove=4 | voters="1 2 4"`
@@ -96,6 +97,7 @@ impl Script {
         let bounds = [
             ("log_entries_kept", &mut config.log_entries_kept),
             ("log_bytes_kept", &mut config.log_bytes_kept),
+            ("append", &mut config.append_bytes_max),
             ("chunk", &mut config.snapshot_chunk_bytes),
             ("window", &mut config.inflight_messages_max),
             ("uncommitted", &mut config.uncommitted_bytes_max),
@@ -300,10 +302,12 @@ scripts! {
     replication_conflict
     replication_window
     replication_overload
+    replication_own_term
     read
     snapshot
     snapshot_resume
     membership
+    membership_joint
     membership_leader_leaves
     membership_unfinished
     transfer
