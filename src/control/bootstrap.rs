@@ -82,8 +82,8 @@ mod tests {
     fn what_must_exist_comes_and_comes_back() {
         let mut world = World::new();
         world.create("namespaces", json!({"metadata": {"name": "mine"}}));
-        let meta = json!({"name": "ending", "deletionTimestamp": world.now});
-        world.create("namespaces", json!({ "metadata": meta }));
+        world.create("namespaces", json!({"metadata": {"name": "ending"}}));
+        world.delete("namespaces//ending", "Background");
         world.settle(&[&Bootstrap]);
         let expected = [
             "default",

@@ -8,6 +8,9 @@ mod claim;
 mod deployment;
 mod event_ttl;
 mod events;
+mod garbage;
+mod kinds;
+mod namespace;
 mod node_lifecycle;
 mod pod_cleanup;
 mod queue;
@@ -26,6 +29,8 @@ pub use bootstrap::Bootstrap;
 pub use deployment::Deployments;
 pub use event_ttl::EventTtl;
 pub use events::{EventSource, Level, event};
+pub use garbage::GarbageCollector;
+pub use namespace::NamespaceDeletion;
 pub use node_lifecycle::NodeLifecycle;
 pub use pod_cleanup::PodCleanup;
 pub use queue::WorkQueue;
@@ -33,6 +38,20 @@ pub use replica_set::ReplicaSets;
 
 use crate::resource::cache::Change;
 use crate::resource::{Cache, ObjectKey, Request};
+
+/// All controllers of a cluster.
+pub fn controllers() -> Vec<Box<dyn Controller>> {
+    let mut controllers: Vec<Box<dyn Controller>> = vec![
+        Box::new(Bootstrap),
+        Box::new(NodeLifecycle),
+        Box::new(PodCleanup),
+        Box::new(ReplicaSets),
+        Box::new(Deployments),
+        Box::new(NamespaceDeletion),
+    ];
+    kinds::each_kind!(T => controllers.push(Box::new(GarbageCollector::<T>::default())));
+    controllers
+}
 
 /// Brings one kind of object closer to what its spec says.
 pub trait Controller {

@@ -76,7 +76,7 @@ mod tests {
         world.create("nodes", json!({"metadata": {"name": "n1"}}));
         for (name, node) in [("a", json!("n1")), ("b", json!("gone")), ("c", json!(null))] {
             let meta = json!({"name": name, "namespace": "default"});
-            let spec = json!({"nodeName": node, "containers": []});
+            let spec = json!({"nodeName": node, "containers": [{"name": "c", "image": "i"}]});
             world.create("pods", json!({"metadata": meta, "spec": spec}));
         }
         world.settle(&[&PodCleanup]);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Deployments;
 use crate::control::world::{World, key, template};
 use crate::control::{Controller, ReplicaSets};
-use crate::resource::pods::{is_active, is_ready};
+use crate::resource::pods::{is_active, is_bound, is_ready};
 
 const ALL: [&dyn Controller; 2] = [&Deployments, &ReplicaSets];
 const AT: &str = "deployments.apps/default/web";
@@ -49,7 +49,7 @@ fn come_to_rest(world: &mut World) {
 
 fn set_image(world: &mut World, image: &str) {
     let template = template(&json!({"app": "web"}), image);
-    world.merge(AT, json!({"spec": {"template": template}}));
+    world.patch(AT, json!({"spec": {"template": template}}));
 }
 
 /// `image: size` of every ReplicaSet, by image.
@@ -200,14 +200,14 @@ fn recreate_starts_the_new_pods_after_the_last_old_one_has_gone() {
 fn scaling_changes_the_only_replica_set_at_once() {
     let mut world = world(&json!({}));
     come_to_rest(&mut world);
-    world.merge(AT, json!({"spec": {"replicas": 10}}));
+    world.patch(AT, json!({"spec": {"replicas": 10}}));
     world.settle(&ALL);
     assert_eq!(sizes(&world), ["web:1 10"]);
-    world.merge(AT, json!({"spec": {"replicas": 0}}));
+    world.patch(AT, json!({"spec": {"replicas": 0}}));
     come_to_rest(&mut world);
     assert_eq!(sizes(&world), ["web:1 0"]);
     assert_eq!(condition(&world, "Available").0, "True");
-    world.merge(AT, json!({"spec": {"replicas": 2}}));
+    world.patch(AT, json!({"spec": {"replicas": 2}}));
     come_to_rest(&mut world);
     assert_eq!(sizes(&world), ["web:1 2"]);
 }
@@ -224,7 +224,7 @@ fn scaling_in_the_middle_of_a_roll_out_keeps_proportions() {
     }
     assert_eq!(sizes(&world), ["broken 5", "web:1 8"]);
     // The example of Kubernetes' documentation, "Proportional scaling": 10 → 15 gives 8 → 11 and 5 → 7.
-    world.merge(AT, json!({"spec": {"replicas": 15}}));
+    world.patch(AT, json!({"spec": {"replicas": 15}}));
     world.settle(&ALL);
     assert_eq!(sizes(&world), ["broken 7", "web:1 11"]);
 }
@@ -233,16 +233,16 @@ fn scaling_in_the_middle_of_a_roll_out_keeps_proportions() {
 fn paused_it_scales_but_does_not_roll() {
     let mut world = world(&json!({}));
     come_to_rest(&mut world);
-    world.merge(AT, json!({"spec": {"paused": true}}));
+    world.patch(AT, json!({"spec": {"paused": true}}));
     set_image(&mut world, "web:2");
-    world.merge(AT, json!({"spec": {"replicas": 5}}));
+    world.patch(AT, json!({"spec": {"replicas": 5}}));
     come_to_rest(&mut world);
     assert_eq!(sizes(&world), ["web:1 5"]);
     assert_eq!(
         condition(&world, "Progressing"),
         ("Unknown".into(), "DeploymentPaused".into())
     );
-    world.merge(AT, json!({"spec": {"paused": false}}));
+    world.patch(AT, json!({"spec": {"paused": false}}));
     come_to_rest(&mut world);
     assert_eq!(sizes(&world), ["web:1 0", "web:2 5"]);
     assert_eq!(condition(&world, "Progressing").1, "NewReplicaSetAvailable");
@@ -328,7 +328,7 @@ fn happen(world: &mut World, happening: &Happening) {
         }
         Happening::PodStarts(at) => {
             let pods = world.pods();
-            let mut new = pods.iter().filter(|(_, pod)| pod.status.is_none());
+            let mut new = pods.iter().filter(|(_, pod)| !is_bound(pod));
             if let Some((key, _)) = new.nth(at % pods.len().max(1)) {
                 world.run_pod(&key.name, "n1");
             }
@@ -362,14 +362,11 @@ proptest! {
 
 /// Never more pods than replicas + maxSurge, never fewer serving than replicas − maxUnavailable; and it ends.
 fn keeps_bounds(replicas: usize, surge: usize, unavailable: usize, happenings: &[Happening]) {
+    // Both 0 is refused by validation.
+    let unavailable = unavailable.max(usize::from(surge == 0));
     let bounds = json!({"maxSurge": surge, "maxUnavailable": unavailable});
     let mut world = world(&json!({"replicas": replicas, "strategy": {"rollingUpdate": bounds}}));
     come_to_rest(&mut world);
-    let unavailable = if surge + unavailable == 0 {
-        1
-    } else {
-        unavailable
-    };
     for (at, one) in happenings.iter().enumerate() {
         happen(&mut world, one);
         let pods = world.pods();

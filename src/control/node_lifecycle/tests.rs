@@ -29,7 +29,7 @@ fn world(nodes: &[&str]) -> World {
 
 fn add_pod(world: &mut World, name: &str, tolerations: Value) {
     let meta = json!({"name": name, "namespace": "default"});
-    let spec = json!({"containers": [], "tolerations": tolerations});
+    let spec = json!({"containers": [{"name": "c", "image": "i"}], "tolerations": tolerations});
     world.create("pods", json!({"metadata": meta, "spec": spec}));
     world.run_pod(name, "n1");
 }
@@ -60,7 +60,7 @@ fn requeue_after(world: &mut World) -> Option<Duration> {
 #[test]
 fn taints_follow_the_condition_and_leave_others_alone() {
     let mut world = world(&["n1", "n2"]);
-    world.merge(
+    world.patch(
         "nodes//n1",
         json!({"spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]}}),
     );
@@ -87,13 +87,13 @@ fn taints_follow_the_condition_and_leave_others_alone() {
 #[test]
 fn a_cordon_is_a_taint_too() {
     let mut world = world(&["n1"]);
-    world.merge("nodes//n1", json!({"spec": {"unschedulable": true}}));
+    world.patch("nodes//n1", json!({"spec": {"unschedulable": true}}));
     world.settle(&[&NodeLifecycle]);
     assert_eq!(
         taints(&world, "n1"),
         ["node.kubernetes.io/unschedulable:NoSchedule"]
     );
-    world.merge("nodes//n1", json!({"spec": {"unschedulable": null}}));
+    world.patch("nodes//n1", json!({"spec": {"unschedulable": null}}));
     world.settle(&[&NodeLifecycle]);
     assert!(taints(&world, "n1").is_empty());
 }
@@ -188,7 +188,7 @@ fn a_users_taint_evicts_at_once_but_with_grace() {
     let mut world = world(&["n1"]);
     add_pod(&mut world, "a", json!([]));
     add_pod(&mut world, "b", json!([{"operator": "Exists"}]));
-    world.merge(
+    world.patch(
         "nodes//n1",
         json!({"spec": {"taints": [{"key": "out", "effect": "NoExecute"}]}}),
     );
