@@ -40,7 +40,6 @@ pub(super) fn sandbox(
         cap_drop: Some(vec!["ALL".to_owned()]),
         readonly_rootfs: Some(true),
         cpu_shares: Some(2),
-        oom_score_adj: Some(-998),
         log_config: Some(log_config()),
         ..HostConfig::default()
     };

@@ -35,11 +35,17 @@ pub(super) fn of_start(error: &Error, sandbox_id: &str) -> StartError {
     let message = text(error);
     match code(error) {
         Some(404) if message.contains("No such image") => StartError::NoImage(message),
-        Some(404 | 409) if message.contains(sandbox_id) => StartError::NoSandbox(message),
+        _ if is_of_sandbox(&message, sandbox_id) => StartError::NoSandbox(message),
         _ if is_of_command(&message) => StartError::Command(message),
         Some(400) => StartError::Config(message),
         _ => StartError::Engine(message),
     }
+}
+
+/// The engine's words, under various codes, for a container to join that is not there or has ended.
+fn is_of_sandbox(message: &str, sandbox_id: &str) -> bool {
+    let words = ["No such container", "is not running", "non running"];
+    message.contains(sandbox_id) && words.iter().any(|word| message.contains(word))
 }
 
 /// runc's words for a command that cannot be executed.
