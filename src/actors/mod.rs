@@ -3,3 +3,6 @@
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
 pub mod messages;
+pub mod node_agent;
+pub mod node_messages;
+mod node_operations;

@@ -53,8 +53,9 @@ pub enum Input {
     Desired(Desired),
     /// The runtime listed what exists.
     Listed {
-        /// `now` when the question was put: an answer older than an operation's end says nothing of its pod.
-        asked_at: Duration,
+        /// [`super::Agent::performed`] when the question was put: an answer older than an operation's end says
+        /// nothing of that operation's pod.
+        performed: u64,
         /// The answer.
         inventory: Inventory,
     },

@@ -1,10 +1,9 @@
 //! The production edges, chosen: the one place of this room that names them.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::RuntimeChoice;
@@ -12,11 +11,12 @@ use crate::env::Env;
 use crate::env::clock::SystemClock;
 use crate::env::entropy::Entropy;
 use crate::env::network::Network;
+use crate::env::process::{ProcessRuntime, WEB_IMAGE};
 use crate::env::runtime::ContainerRuntime;
 use crate::env::tcp::Tcp;
 
-/// The image that is made from this program.
-const IMAGE: &str = "kagero.dev/kagero:built-in";
+/// The image that stands for this program's own web server, with any tag; this one is never pulled.
+const WEB_TAG: &str = "built-in";
 
 /// A node's name and where it keeps things.
 #[derive(Clone, Debug)]
@@ -73,34 +73,35 @@ pub async fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
 
 /// One node's containers. `auto` is Docker: a pod gets the host only when an operator says so.
 pub fn runtime(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Rc<dyn ContainerRuntime>> {
-    bail!("no runtime for {place:?}: {choice:?} is not built in")
+    let Place {
+        name,
+        run_dir,
+        data_dir,
+    } = place;
+    match choice {
+        RuntimeChoice::Process => {
+            let runtime = ProcessRuntime::new(run_dir, data_dir, Rc::new(SystemClock::new()));
+            let runtime = runtime
+                .with_context(|| format!("keeping processes' state in {}", run_dir.display()))?;
+            Ok(Rc::new(runtime))
+        }
+        RuntimeChoice::Docker | RuntimeChoice::Auto => {
+            bail!("--runtime docker is not built in yet ({name})")
+        }
+    }
 }
 
 /// The demo's container: this program's own web server.
-pub fn demo_container(runtime: RuntimeChoice) -> anyhow::Result<Value> {
-    let container = match runtime {
-        RuntimeChoice::Process => json!({
-            "name": "web",
-            "image": IMAGE,
-            // Pods of this runtime share the host's network: each takes a free port.
-            "command": [std::env::current_exe()?, "web", "--port", "0"],
-        }),
+pub fn demo_container(runtime: RuntimeChoice) -> Value {
+    let image = format!("{WEB_IMAGE}:{WEB_TAG}");
+    match runtime {
+        // Pods of this runtime share the host's network: each takes a free port.
+        RuntimeChoice::Process => json!({"name": "web", "image": image, "args": ["--port", "0"]}),
         RuntimeChoice::Docker | RuntimeChoice::Auto => json!({
             "name": "web",
-            "image": IMAGE,
-            "args": ["web", "--port", "8080"],
+            "image": image,
+            "args": ["--port", "8080"],
             "ports": [{"containerPort": 8080}],
         }),
-    };
-    Ok(container)
-}
-
-/// Never returns in a pod.
-pub fn pause() -> ExitCode {
-    ExitCode::FAILURE
-}
-
-/// Serves until it is stopped.
-pub fn web(port: u16) -> anyhow::Result<()> {
-    bail!("port {port}: the web server is not built in")
+    }
 }

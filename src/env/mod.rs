@@ -6,8 +6,10 @@ pub mod clock;
 pub mod entropy;
 pub mod frames;
 pub mod network;
+pub mod process;
 pub mod runtime;
 pub mod tcp;
+pub mod volumes;
 
 use std::rc::Rc;
 
