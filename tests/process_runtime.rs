@@ -69,6 +69,7 @@ fn container(uid: &str, sandbox_id: &str, script: &str) -> ContainerSpec {
         read_only_root: false,
         capabilities_add: Vec::new(),
         capabilities_drop: Vec::new(),
+        host_pid: false,
         stdin: false,
         tty: false,
         grace_seconds: 5,

@@ -2,7 +2,9 @@
 //!
 //! Knows nothing of actors or HTTP. Nothing outside this room opens a socket, reads a clock or draws a random number.
 
+mod cgroup_usage;
 pub mod clock;
+pub mod docker;
 pub mod entropy;
 pub mod frames;
 pub mod network;

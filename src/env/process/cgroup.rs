@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::cgroup_usage;
 use crate::agent::{CPU_PERIOD_US, Limits, Usage};
 
 /// Where the kernel shows cgroups.
@@ -100,19 +101,9 @@ impl Cgroups {
 
     /// What the group uses; none without one.
     pub(super) fn usage(self, id: &str) -> Option<Usage> {
-        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         match (self, self.dirs(id).as_slice()) {
-            (Self::V1, [_, memory, cpuacct]) => Some(Usage {
-                cpu_nanos: number(cpuacct.join("cpuacct.usage"))?,
-                memory_bytes: working_set(memory, "memory.usage_in_bytes", "total_inactive_file")?,
-            }),
-            (Self::V2, [group]) => {
-                let stat = fs::read_to_string(group.join("cpu.stat")).ok()?;
-                Some(Usage {
-                    cpu_nanos: field(&stat, "usage_usec")? * 1_000,
-                    memory_bytes: working_set(group, "memory.current", "inactive_file")?,
-                })
-            }
+            (Self::V1, [_, memory, cpuacct]) => cgroup_usage::of_v1(cpuacct, memory),
+            (Self::V2, [group]) => cgroup_usage::of_v2(group),
             _ => None,
         }
     }
@@ -125,7 +116,7 @@ impl Cgroups {
             Self::None => return false,
         };
         let text = fs::read_to_string(self.dirs(id)[index].join(file));
-        text.is_ok_and(|text| field(&text, "oom_kill").is_some_and(|kills| kills > 0))
+        text.is_ok_and(|text| cgroup_usage::field(&text, "oom_kill").is_some_and(|kills| kills > 0))
     }
 
     /// Removes the group, which must be empty by now; one that is not goes with the next.
@@ -134,21 +125,4 @@ impl Cgroups {
             let _ = fs::remove_dir(dir);
         }
     }
-}
-
-/// Memory in use without the file cache that could go, as the kubelet counts it.
-fn working_set(dir: &Path, total: &str, inactive: &str) -> Option<u64> {
-    let used: u64 = fs::read_to_string(dir.join(total))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let stat = fs::read_to_string(dir.join("memory.stat")).ok()?;
-    Some(used.saturating_sub(field(&stat, inactive).unwrap_or(0)))
-}
-
-/// The number after `name` in a file of `name number` lines.
-fn field(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(key, _)| *key == name)?.1.trim().parse().ok()
 }
