@@ -156,10 +156,9 @@ impl Cluster {
             let place = edges::Place {
                 run_dir: directory.0.join(&name),
                 data_dir: directory.0.join(&name).join("data"),
-                name: name.clone(),
             };
             nodes.push(LocalNode {
-                runtime: edges::runtime(layout.runtime, &place)?,
+                runtime: edges::runtime(layout.runtime, &place).await?,
                 place,
                 listen: pair[0].clone(),
                 api: pair[1].clone(),

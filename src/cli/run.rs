@@ -163,11 +163,10 @@ impl RunArgs {
         let place = edges::Place {
             run_dir: directory(self.run_dir.as_ref(), "/run/kagero", &name),
             data_dir: directory(self.data_dir.as_ref(), "/var/lib/kagero", &name),
-            name: name.clone(),
         };
         let run_dir = place.run_dir.display();
         std::fs::create_dir_all(&place.run_dir).with_context(|| format!("--run-dir {run_dir}"))?;
-        let env = edges::env(self.runtime, &place)?;
+        let env = edges::env(self.runtime, &place).await?;
         let options = self.options(name)?;
         info!(name = %options.name, runtime = env.runtime.name(), "starting");
         let stop = signals::Stop::listen()?;

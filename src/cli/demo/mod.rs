@@ -85,7 +85,7 @@ impl DemoArgs {
         let runtime = edges::resolve(self.runtime).await;
         let container = match self.image {
             Some(image) => json!({"name": "web", "image": image}),
-            None => edges::demo_container(runtime)?,
+            None => edges::demo_container(runtime).await?,
         };
         let layout = Layout {
             nodes: self.nodes,
