@@ -26,8 +26,8 @@ use crate::store::{
     Command, Compacted, Event, Outcome, ProposalId, Revision, Store, Transaction, View,
 };
 
-/// How often the core hears of time passing: half a heartbeat at most (raft's contract).
-const TICK_MS: u64 = 20;
+/// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
+const IDLE_MS: u64 = 50;
 
 /// Begin to take part, either as a founder or as one who joins.
 #[derive(Message, Debug)]
@@ -191,6 +191,8 @@ pub struct RaftPeer {
     neighbours: Neighbours,
     metrics: RaftMetrics,
     member: Option<Member>,
+    /// Fires at the core's next deadline.
+    timer: Option<SpawnHandle>,
 }
 
 /// What exists only inside a cluster.
@@ -239,6 +241,7 @@ impl RaftPeer {
             neighbours,
             metrics,
             member: None,
+            timer: None,
         }
     }
 
@@ -249,6 +252,23 @@ impl RaftPeer {
             let ready = member.raft.step(input, now);
             self.perform(ready);
         }
+    }
+
+    /// Sets the timer for the core's next deadline.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let idle = Duration::from_millis(IDLE_MS);
+        let wait = self.member.as_ref().map_or(idle, |member| {
+            member.raft.deadline().saturating_sub(self.clock.now())
+        });
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        // At least a millisecond, so that a clock that stands still cannot spin the actor.
+        let wait = wait.max(Duration::from_millis(1));
+        self.timer = Some(ctx.run_later(wait, |peer, ctx| {
+            peer.step(Input::Tick);
+            peer.arm(ctx);
+        }));
     }
 
     /// A fresh tag for a request.
@@ -264,9 +284,7 @@ impl Actor for RaftPeer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1_024);
-        ctx.run_interval(Duration::from_millis(TICK_MS), |peer, _| {
-            peer.step(Input::Tick)
-        });
+        self.arm(ctx);
     }
 }
 
@@ -326,8 +344,10 @@ impl Handler<EnvelopesReceived> for RaftPeer {
 impl Handler<PeerGone> for RaftPeer {
     type Result = ();
 
-    fn handle(&mut self, PeerGone(peer): PeerGone, _: &mut Self::Context) {
+    fn handle(&mut self, PeerGone(peer): PeerGone, ctx: &mut Self::Context) {
         self.step(Input::Unreachable(peer));
+        // The core may want to stand for election much sooner now.
+        self.arm(ctx);
     }
 }
 

@@ -72,17 +72,6 @@ pub trait Controller {
     ) -> Result<Outcome, ReconcileError>;
 }
 
-/// Every controller that a leader runs.
-pub fn controllers() -> Vec<Box<dyn Controller>> {
-    vec![
-        Box::new(Bootstrap),
-        Box::new(Deployments),
-        Box::new(ReplicaSets),
-        Box::new(NodeLifecycle),
-        Box::new(PodCleanup),
-    ]
-}
-
 /// What a reconciler asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
