@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::actors::caller::Caller;
 use crate::actors::controller_host::ControllerHost;
+use crate::actors::dial;
 use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
 use crate::actors::joiner::{Introduction, Joiner};
@@ -176,8 +177,17 @@ impl Parts {
             )
             .start();
             let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
-            let sender =
-                Peers::new(env.network.clone(), env.entropy.clone(), peer.recipient()).start();
+            let own = dial::Introduction {
+                id,
+                contact: contact.encode(),
+            };
+            let sender = Peers::new(
+                own,
+                env.network.clone(),
+                env.entropy.clone(),
+                peer.recipient(),
+            )
+            .start();
             let neighbours = Neighbours {
                 send: sender.recipient(),
                 published: front.clone().recipient(),

@@ -6,7 +6,7 @@ mod assignments;
 pub mod caller;
 pub mod controller_host;
 mod describe;
-mod dial;
+pub mod dial;
 pub mod doors;
 pub mod gate;
 pub mod joiner;
