@@ -318,7 +318,7 @@ impl Runner for World {
 
     fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Failed> {
         let mut args = command.consume_args();
-        let mut next = || args.next_pos().map(|arg| arg.to_owned());
+        let mut next = || args.next_pos().map(ToOwned::to_owned);
         let want = |arg: Option<String>| arg.ok_or_else(|| Failed::from("argument missing"));
         match command.name.as_str() {
             // pod UID SPEC: what the leader's store holds.
