@@ -5,3 +5,6 @@
 pub mod controller_host;
 pub mod messages;
 pub mod scheduler;
+
+#[cfg(test)]
+mod test_leader;

@@ -2,6 +2,9 @@
 //!
 //! Deliberately without any rule of placement, and idle on every node that does not lead.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
