@@ -4,8 +4,36 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
+use actix::prelude::*;
+use prometheus::Registry;
+use rand::RngCore;
+use tokio::sync::watch;
+
+use crate::actors::caller::Caller;
+use crate::actors::controller_host::ControllerHost;
+use crate::actors::doors::Known;
+use crate::actors::gate::Gate;
+use crate::actors::joiner::{Introduction, Joiner};
+use crate::actors::link_end::LinkEnd;
+use crate::actors::logs::Logs;
+use crate::actors::membership::Membership;
+use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
+use crate::actors::node_agent::NodeAgent;
+use crate::actors::node_links::NodeLinks;
+use crate::actors::peers::Peers;
+use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
+use crate::actors::scheduler::Scheduler;
+use crate::actors::server::{self, Doorman};
+use crate::actors::store_front::StoreFront;
+use crate::actors::wire::Contact;
+use crate::agent::NodeInfo;
+use crate::control::controllers;
 use crate::env::Env;
+use crate::env::network::Listener;
+use crate::http;
+use crate::raft::{self, ClusterId, PeerId};
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -14,6 +42,8 @@ pub struct Options {
     pub name: String,
     /// Where peers reach it, `host:port`; port 0 picks a free one.
     pub listen: String,
+    /// What peers dial instead of `listen`, `host:port`, where the two differ.
+    pub advertise: Option<String>,
     /// Where the Kubernetes API listens, `host:port`; port 0 picks a free one.
     pub api: String,
     /// `host:port` of every seed's peer address, itself included if it is one.
@@ -38,13 +68,16 @@ pub struct Options {
     pub pods_max: u64,
 }
 
-/// A running node.
-#[derive(Debug)]
+/// A running node. Its actors and listeners live as long as the system they were started in.
 pub struct Node {
     /// Bound peer address.
     pub peer_address: SocketAddr,
     /// Bound API address.
     pub api_address: SocketAddr,
+    /// This incarnation.
+    pub id: PeerId,
+    /// What it knows of its cluster, for whoever wants to look (readiness and the simulation's checkers do).
+    pub known: watch::Receiver<Option<Known>>,
 }
 
 /// Why a node did not start.
@@ -60,10 +93,266 @@ pub enum StartError {
         /// The reason.
         error: std::io::Error,
     },
+    /// Two parts of the program claim the same metric.
+    #[error("cannot register a metric: {0}")]
+    Metric(#[from] prometheus::Error),
 }
 
 /// Starts a node inside the current actix system (or simulated host). Returns once it listens; it looks for its
 /// cluster in the background.
-pub async fn start(_env: Env, _options: Options) -> Result<Node, StartError> {
-    unimplemented!("replaced by the integration of the rooms")
+pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
+    let peers = listen(&env, "--listen", &options.listen).await?;
+    let api = listen(&env, "--api", &options.api).await?;
+    let id = PeerId(env.entropy.clone().next_u64());
+    let (peer_address, api_address) = (
+        address(peers.as_ref(), "--listen")?,
+        address(api.as_ref(), "--api")?,
+    );
+    let contact = contact(&options, peer_address, api_address);
+    tracing::info!(name = options.name, %id, address = contact.address, "incarnation starts");
+
+    let registry = Registry::new();
+    let parts = Parts::start(&env, &options, id, &contact, &registry)?;
+    tokio::task::spawn_local(server::serve(peers, parts.doorman(id, contact)));
+    let gate = Gate {
+        listener: api,
+        network: env.network.clone(),
+        known: parts.known.clone(),
+        cluster: parts.cluster.clone(),
+        joiner: parts.joiner.clone(),
+    };
+    tokio::task::spawn_local(http::serve(
+        Box::new(gate),
+        parts.http(&env, registry, api_address),
+    ));
+    Ok(Node {
+        peer_address,
+        api_address,
+        id,
+        known: parts.known,
+    })
+}
+
+/// The actors of one node.
+struct Parts {
+    peer: Addr<RaftPeer>,
+    front: Addr<StoreFront>,
+    caller: Addr<Caller>,
+    membership: Addr<Membership>,
+    joiner: Addr<Joiner>,
+    link: Addr<LinkEnd>,
+    agent: Addr<NodeAgent>,
+    logs: Addr<Logs>,
+    known: watch::Receiver<Option<Known>>,
+    cluster: watch::Receiver<Option<ClusterId>>,
+}
+
+impl Parts {
+    /// Starts all actors. Those that need each other are made inside the context of the one they all need.
+    fn start(
+        env: &Env,
+        options: &Options,
+        id: PeerId,
+        contact: &Contact,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let raft_metrics = RaftMetrics::new(registry)?;
+        let cluster_metrics = ClusterMetrics::new(registry)?;
+        let caller = Caller::new(env.network.clone()).start();
+        let (tell, known) = watch::channel(None);
+        let mut made = None;
+        let peer = RaftPeer::create(|ctx| {
+            let peer = ctx.address();
+            let front =
+                StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
+            let submit = front.clone().recipient();
+            let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
+            let links = NodeLinks::new(env, submit.clone(), peer.clone(), cluster_metrics).start();
+            let controllers = ControllerHost::new(
+                controllers(),
+                submit.clone(),
+                env.clock.clone(),
+                env.entropy.clone(),
+            )
+            .start();
+            let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
+            let sender =
+                Peers::new(env.network.clone(), env.entropy.clone(), peer.recipient()).start();
+            let neighbours = Neighbours {
+                send: sender.recipient(),
+                published: front.clone().recipient(),
+                leader_team: vec![
+                    LeaderMember::of(&membership),
+                    LeaderMember::of(&controllers),
+                    LeaderMember::of(&scheduler),
+                    LeaderMember::of(&links),
+                ],
+            };
+            made = Some((front, membership));
+            RaftPeer::new(
+                id,
+                raft::Config::default(),
+                env.clock.clone(),
+                env.entropy.clone(),
+                neighbours,
+                raft_metrics,
+            )
+        });
+        let (front, membership) = made.expect("the context runs its closure at once");
+        let introduction = Introduction {
+            id,
+            contact: contact.clone(),
+            seeds: options.seeds.clone(),
+            init: options.init,
+            voters_wanted: options.voters,
+        };
+        let joiner = Joiner::new(
+            introduction,
+            caller.clone(),
+            peer.clone(),
+            env.entropy.clone(),
+        );
+        let cluster = joiner.subscribe();
+        let joiner = joiner.start();
+        let mut agent = None;
+        let link = LinkEnd::create(|ctx| {
+            let reports = ctx.address().recipient();
+            let (runtime, clock, entropy) =
+                (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
+            let started = NodeAgent::new(
+                node_info(env, options, contact),
+                runtime,
+                clock,
+                entropy,
+                reports,
+            )
+            .start();
+            agent = Some(started.clone());
+            LinkEnd::new(id, started, joiner.clone())
+        });
+        let agent = agent.expect("the context runs its closure at once");
+        let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
+        Ok(Self {
+            peer,
+            front,
+            caller,
+            membership,
+            joiner,
+            link,
+            agent,
+            logs,
+            known,
+            cluster,
+        })
+    }
+
+    fn http(&self, env: &Env, registry: Registry, address: SocketAddr) -> http::State {
+        let known = self.known.clone();
+        http::State {
+            submit: self.front.clone().recipient(),
+            read: self.front.clone().recipient(),
+            watch: self.front.clone().recipient(),
+            logs: self.logs.clone().recipient(),
+            cluster: self.front.clone().recipient(),
+            registry,
+            clock: env.clock.clone(),
+            entropy: env.entropy.clone(),
+            readiness: Rc::new(move || match known.borrow().as_ref() {
+                None => Err("not yet part of a cluster".to_owned()),
+                Some(known) if known.standing.leader.is_none() => {
+                    Err("the cluster has no leader".to_owned())
+                }
+                Some(_) => Ok(()),
+            }),
+            server_address: address.to_string(),
+        }
+    }
+
+    fn doorman(&self, id: PeerId, contact: Contact) -> Doorman {
+        Doorman {
+            id,
+            contact,
+            peer: self.peer.clone(),
+            front: self.front.clone(),
+            membership: self.membership.clone(),
+            joiner: self.joiner.clone(),
+            caller: self.caller.clone(),
+            link: self.link.clone(),
+            agent: self.agent.clone(),
+        }
+    }
+}
+
+/// What the agent is told of its node.
+fn node_info(env: &Env, options: &Options, contact: &Contact) -> NodeInfo {
+    let host = contact
+        .address
+        .rsplit_once(':')
+        .map_or("", |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    NodeInfo {
+        name: options.name.clone(),
+        // A name instead of an address is resolved by whoever dials; pods are told addresses only.
+        addresses: address.into_iter().collect(),
+        cpu_millis: options.cpu_millis,
+        memory_bytes: options.memory_bytes,
+        pods_max: options.pods_max,
+        runtime: env.runtime.name(),
+    }
+}
+
+async fn listen(
+    env: &Env,
+    flag: &'static str,
+    address: &str,
+) -> Result<Box<dyn Listener>, StartError> {
+    let failed = |error| StartError::Listen {
+        flag,
+        address: address.to_owned(),
+        error,
+    };
+    env.network.listen(address).await.map_err(failed)
+}
+
+fn address(listener: &dyn Listener, flag: &'static str) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Listen {
+        flag,
+        address: "(bound)".to_owned(),
+        error,
+    })
+}
+
+/// How others reach this node: as it was told, with the ports it was really given.
+fn contact(options: &Options, peer: SocketAddr, api: SocketAddr) -> Contact {
+    let address = options
+        .advertise
+        .clone()
+        .unwrap_or_else(|| with_port(&options.listen, peer.port()));
+    let api_host = if is_unspecified(&options.api) {
+        &address
+    } else {
+        &options.api
+    };
+    Contact {
+        name: options.name.clone(),
+        api: with_port(api_host, api.port()),
+        address,
+        machine_id: options.machine_id.clone(),
+        boot_id: options.boot_id.clone(),
+        may_vote: options.may_vote,
+        labels: options.labels.clone(),
+    }
+}
+
+/// `host:port` with another port.
+fn with_port(address: &str, port: u16) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    format!("{host}:{port}")
+}
+
+/// Whether an address means every interface, which nobody can dial.
+fn is_unspecified(address: &str) -> bool {
+    address
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| address.ip().is_unspecified())
 }

@@ -1,1 +1,17 @@
-//! Kagero in turmoil: the shipped composition root under a simulated network, clock and container runtime.
+//! Kagero in turmoil: the shipped composition root under a simulated network, clock, chance and container runtime.
+//!
+//! A run is a function of its scenario and its seed; the trace of two runs is equal byte for byte (`main.rs repeat`
+//! and a test check it). Deliberately without any Kagero code of its own: what is simulated is `kagero::node::start`.
+
+#[cfg(not(tokio_unstable))]
+compile_error!(
+    "the simulation needs `--cfg tokio_unstable` (see .cargo/config.toml): without it an actor's panic is swallowed \
+     and select! differs from run to run. A RUSTFLAGS variable overrides the file; unset it."
+);
+
+pub mod checkers;
+pub mod cluster;
+pub mod edges;
+pub mod machine;
+pub mod scenarios;
+pub mod trace;

@@ -2,9 +2,33 @@
 //!
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
+mod assignments;
+pub mod caller;
 pub mod controller_host;
+mod describe;
+mod dial;
+pub mod doors;
+pub mod gate;
+pub mod joiner;
+pub mod link_end;
+pub mod logs;
+pub mod membership;
 pub mod messages;
+pub mod metrics;
+pub mod node_agent;
+pub mod node_link;
+pub mod node_links;
+pub mod node_messages;
+mod node_operations;
+mod node_status;
+pub mod peers;
+pub mod raft_peer;
+mod refusals;
+pub mod registration;
 pub mod scheduler;
-
+pub mod server;
+pub mod store_front;
 #[cfg(test)]
 mod test_leader;
+mod waiters;
+pub mod wire;

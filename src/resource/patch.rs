@@ -90,3 +90,59 @@ pub fn apply(
     }
     Ok(patched)
 }
+
+/// The beginning of a value's JSON, for messages.
+fn excerpt(value: &Value) -> String {
+    /// In characters: enough to recognise a value, little enough for one line.
+    const MAX_CHARS: usize = 120;
+    let text = value.to_string();
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::schema;
+
+    #[test]
+    fn kinds_without_a_type_know_no_strategic_merge() {
+        let object = json!({"spec": {"a": 1}});
+        let refused = apply(None, &object, PatchType::StrategicMerge, &object).unwrap_err();
+        assert_eq!(refused.code(), 415);
+        assert_eq!(
+            apply(None, &object, PatchType::Merge, &json!({"spec": {"a": 2}})).unwrap()["spec"]["a"],
+            2
+        );
+    }
+
+    #[test]
+    fn the_result_is_an_object() {
+        let patch = json!([{"op": "replace", "path": "", "value": 1}]);
+        let pod = schema::root("v1", "Pod");
+        assert_eq!(
+            apply(pod, &json!({}), PatchType::Json, &patch)
+                .unwrap_err()
+                .code(),
+            422
+        );
+    }
+
+    #[test]
+    fn messages_show_the_beginning_of_long_values() {
+        let current = json!({"spec": {"containers": []}});
+        let patch = json!({"spec": {"containers": [{"image": "é".repeat(1000)}]}});
+        let error = apply(
+            schema::root("v1", "Pod"),
+            &current,
+            PatchType::StrategicMerge,
+            &patch,
+        )
+        .unwrap_err();
+        assert!(error.to_string().len() < 400);
+    }
+}

@@ -45,6 +45,11 @@ pub fn roots() -> &'static [Root] {
     &SCHEMA.roots
 }
 
+/// The table's text, whose hash tells versions of the API apart.
+pub fn text() -> &'static str {
+    TABLE
+}
+
 /// A kind that requests may carry as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
@@ -108,18 +113,46 @@ pub struct Field {
     pub tag: u16,
     /// The tag of the embedded message that `tag` is in; 0 if in the type's own.
     pub outer_tag: u16,
-    /// Whether it must be there.
-    pub required: bool,
-    /// Whether a zero value (0, false, "", {}) is another thing than absence.
-    pub pointer: bool,
-    /// Strategic merge patch: the list is merged rather than replaced.
-    pub merge: bool,
-    /// Strategic merge patch: which field tells the list's objects apart; `None` for lists of scalars.
-    pub merge_key: Option<&'static str>,
+    /// Whether it may be absent, and what its zero then means.
+    pub presence: Presence,
+    /// Strategic merge patch: what becomes of the list.
+    pub merge: Merge,
     /// Strategic merge patch: keys that the patch does not name in `$retainKeys` are dropped.
     pub retain_keys: bool,
     /// How server-side apply sees the list or map.
     pub ownership: Ownership,
+}
+
+/// Whether a field may be absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It may; a zero value (0, false, "", {}) is the same as absence.
+    Optional,
+    /// It may, and a zero value is another thing: a pointer in Kubernetes' Go types.
+    Pointer,
+    /// It may not.
+    Required,
+}
+
+/// What a strategic merge patch does to a list (`x-kubernetes-patch-strategy`, `x-kubernetes-patch-merge-key`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// The patch's list replaces it; objects and scalars are no lists and have this too.
+    Replace,
+    /// A set of scalars: the patch's are added.
+    Scalars,
+    /// Objects that the named field tells apart.
+    Objects(&'static str),
+}
+
+impl Merge {
+    /// The field that tells objects apart.
+    pub fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Objects(key) => Some(key),
+            Self::Replace | Self::Scalars => None,
+        }
+    }
 }
 
 /// Who owns what of a list or map under server-side apply (`x-kubernetes-list-type`, `x-kubernetes-map-type`).
@@ -294,21 +327,17 @@ fn parse_field(line: &'static str, names: &[&str]) -> Option<Field> {
         shape: parse_shape(shape, names)?,
         tag: parse_tag(tag)?,
         outer_tag: parse_tag(outer)?,
-        required: false,
-        pointer: false,
-        merge: false,
-        merge_key: None,
+        presence: Presence::Optional,
+        merge: Merge::Replace,
         retain_keys: false,
         ownership: Ownership::Default,
     };
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("required", _) => field.required = true,
-            ("pointer", _) => field.pointer = true,
-            ("merge", key) => {
-                field.merge = true;
-                field.merge_key = Some(key).filter(|key| !key.is_empty());
-            }
+            ("required", _) => field.presence = Presence::Required,
+            ("pointer", _) => field.presence = Presence::Pointer,
+            ("merge", "") => field.merge = Merge::Scalars,
+            ("merge", key) => field.merge = Merge::Objects(key),
             ("retainKeys", _) => field.retain_keys = true,
             ("atomic", _) => field.ownership = Ownership::Atomic,
             ("set", _) => field.ownership = Ownership::Set,

@@ -16,6 +16,9 @@ use super::schema::{Leaf, Shape, Type};
 /// Problems reported at most, in number: as many as Kubernetes' decoder collects.
 pub const MAX_PROBLEMS: usize = 100;
 
+/// Of a text that cannot be read, in characters: messages are for one line.
+const MAX_SHOWN_CHARS: usize = 64;
+
 /// One thing wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -176,8 +179,9 @@ impl<'a> Walk<'a> {
 
     fn time(&mut self, text: &str) {
         if text.parse::<jiff::Timestamp>().is_err() {
+            let shown: String = text.chars().take(MAX_SHOWN_CHARS).collect();
             self.unreadable(format!(
-                "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?}"
+                "parsing time {shown:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {shown:?}"
             ));
         }
     }

@@ -26,6 +26,9 @@ pub const OUTBOX_MESSAGES_MAX: usize = 4_096;
 /// Bytes that wait to be written, those being written included; twice the largest frame, so that one always fits.
 pub const OUTBOX_BYTES_MAX: usize = 2 * (FRAME_BYTES_MAX + HEADER_BYTES);
 
+/// A patient sender waits until no more than this is unsent: enough to keep a link busy, little to lose or to hold.
+pub const OUTBOX_BYTES_WAITED_FOR: usize = 256 << 10;
+
 /// How long a closed connection still swallows what the peer sends. Without, the kernel would answer unread bytes
 /// with a reset, which could overtake the farewell and make an orderly end look like a death.
 const LINGER_MS_MAX: u64 = 1_000;
@@ -80,6 +83,13 @@ impl<S: Serialize> Outbox<S> {
         self.shared.work.notify_one();
         Ok(())
     }
+
+    /// Queues a message once [`OUTBOX_BYTES_WAITED_FOR`] or fewer bytes wait, for a sender that must lose nothing and
+    /// can wait instead (a log).
+    pub async fn send_when_ready(&self, message: &S) -> Result<(), SendError> {
+        self.shared.drained().await;
+        self.send(message)
+    }
 }
 
 impl<S> fmt::Debug for Outbox<S> {
@@ -112,6 +122,8 @@ pub(super) enum Phase {
 pub(super) struct Shared {
     queue: RefCell<Queue>,
     work: Notify,
+    /// Told whenever something was written, or the connection ended.
+    progress: Notify,
     phase: Cell<Phase>,
     failure: RefCell<Option<ConnectionError>>,
     reader: RefCell<Option<Waker>>,
@@ -123,6 +135,7 @@ impl Shared {
         Rc::new(Self {
             queue: RefCell::default(),
             work: Notify::new(),
+            progress: Notify::new(),
             phase: Cell::new(Phase::Open),
             failure: RefCell::default(),
             reader: RefCell::default(),
@@ -138,8 +151,23 @@ impl Shared {
     pub(super) fn close(&self, phase: Phase) {
         self.phase.set(self.phase.get().max(phase));
         self.work.notify_one();
+        self.progress.notify_waiters();
         if let Some(reader) = self.reader.take() {
             reader.wake();
+        }
+    }
+
+    /// Waits until little is unsent, or the connection has ended.
+    async fn drained(&self) {
+        loop {
+            // Registered before looking, so that progress in between is not missed.
+            let mut progress = std::pin::pin!(self.progress.notified());
+            progress.as_mut().enable();
+            let unsent = self.queue.borrow().unsent();
+            if unsent <= OUTBOX_BYTES_WAITED_FOR || self.phase.get() != Phase::Open {
+                return;
+            }
+            progress.await;
         }
     }
 
@@ -229,6 +257,10 @@ impl Queue {
         Ok(())
     }
 
+    fn unsent(&self) -> usize {
+        self.frames.len() + self.in_flight
+    }
+
     fn take(&mut self) -> BytesMut {
         self.messages = 0;
         self.in_flight = self.frames.len();
@@ -280,6 +312,7 @@ async fn write_all(
         }
         frames.advance(written);
         shared.queue.borrow_mut().in_flight = frames.len();
+        shared.progress.notify_waiters();
     }
     within(pace.silence, stream.flush()).await
 }

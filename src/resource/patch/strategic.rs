@@ -4,10 +4,12 @@
 //! API server does where the notes are silent, e.g. that the first object with an equal merge key is the one that is
 //! patched, so that two container ports of one number and different protocols cannot both be.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
-use super::PatchError;
-use crate::resource::schema::{Field, Shape, Type};
+use super::{PatchError, excerpt};
+use crate::resource::schema::{Field, Merge, Shape, Type};
 
 type Object = Map<String, Value>;
 
@@ -37,14 +39,14 @@ enum Whole {
     Delete,
 }
 
-fn whole(patch: &Object, path: &Path) -> Result<Whole, PatchError> {
+fn whole(patch: &Object, at: &Path) -> Result<Whole, PatchError> {
     match patch.get(PATCH).map(|value| value.as_str()) {
         None | Some(Some("merge")) => Ok(Whole::Merge),
         Some(Some("replace")) => Ok(Whole::Replace),
         Some(Some("delete")) => Ok(Whole::Delete),
         Some(_) => Err(bad_directive(
-            path,
-            format!("unknown patch type found: {}", patch[PATCH]),
+            at,
+            format!("unknown patch type found: {}", excerpt(&patch[PATCH])),
         )),
     }
 }
@@ -53,28 +55,28 @@ fn merge_object(
     mut current: Object,
     patch: &Object,
     ty: Option<&Type>,
-    path: &mut Path,
+    at: &mut Path,
 ) -> Result<Object, PatchError> {
-    match whole(patch, path)? {
+    match whole(patch, at)? {
         Whole::Merge => {}
         Whole::Replace => return Ok(plain_object(patch)),
         Whole::Delete => return Ok(Object::new()),
     }
-    retain_keys(&mut current, patch, path)?;
-    let orders = element_orders(&current, patch, ty, path)?;
+    retain_keys(&mut current, patch, at)?;
+    let orders = element_orders(&current, patch, ty, at)?;
     for (key, value) in patch {
         if let Some(name) = key.strip_prefix(DELETE_FROM_LIST) {
-            delete_from_list(&mut current, name, value, path)?;
+            delete_from_list(&mut current, name, value, at)?;
         }
     }
     for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
-        path.push(key.clone());
+        at.push(key.clone());
         let field = ty.and_then(|ty| ty.field(key));
-        merge_field(&mut current, key, value, field, path)?;
-        path.pop();
+        merge_field(&mut current, key, value, field, at)?;
+        at.pop();
     }
     for order in orders {
-        order.enforce(&mut current, patch, path)?;
+        order.enforce(&mut current, patch, at)?;
     }
     Ok(current)
 }
@@ -84,18 +86,20 @@ fn merge_field(
     key: &str,
     patch: &Value,
     field: Option<&Field>,
-    path: &mut Path,
+    at: &mut Path,
 ) -> Result<(), PatchError> {
     let shape = field.map(|field| field.shape);
     let merged = match (current.remove(key), patch) {
         (_, Value::Null) => return Ok(()),
         (Some(Value::Object(old)), Value::Object(new)) => {
-            Value::Object(merge_object(old, new, inner_type(shape), path)?)
+            Value::Object(merge_object(old, new, inner_type(shape), at)?)
         }
-        (None, Value::Object(new)) if matches!(whole(new, path)?, Whole::Delete) => return Ok(()),
-        (Some(Value::Array(old)), Value::Array(new)) if field.is_some_and(|field| field.merge) => {
-            let merge_key = field.and_then(|field| field.merge_key);
-            Value::Array(merge_list(old, new, merge_key, inner_type(shape), path)?)
+        (None, Value::Object(new)) if matches!(whole(new, at)?, Whole::Delete) => return Ok(()),
+        (Some(Value::Array(old)), Value::Array(new))
+            if field.is_some_and(|field| field.merge != Merge::Replace) =>
+        {
+            let merge_key = field.and_then(|field| field.merge.key());
+            Value::Array(merge_list(old, new, merge_key, inner_type(shape), at)?)
         }
         // What was absent, or of another type, is taken as it comes, two objects with one merge key included.
         (_, other) => plain(other),
@@ -117,38 +121,37 @@ fn merge_list(
     patch: &[Value],
     merge_key: Option<&'static str>,
     ty: Option<&Type>,
-    path: &mut Path,
+    at: &mut Path,
 ) -> Result<Vec<Value>, PatchError> {
     let Some(key) = merge_key else {
         return Ok(merge_scalars(current, patch));
     };
-    let mut merged = current;
-    let mut kept = Vec::new();
-    let mut replace = false;
+    let (mut kept, mut deleted, mut replace) = (Vec::new(), BTreeSet::new(), false);
     for element in patch {
         let Value::Object(object) = element else {
-            return Err(bad_directive(
-                path,
-                format!("{element} is not an object, but the list holds objects"),
-            ));
+            let reason = format!(
+                "{} is not an object, but the list holds objects",
+                excerpt(element)
+            );
+            return Err(bad_directive(at, reason));
         };
-        match whole(object, path)? {
+        match whole(object, at)? {
             Whole::Replace => replace = true,
             Whole::Delete => {
-                let id = merge_value(object, key)?;
-                merged.retain(|old| old.get(key) != Some(id));
+                deleted.insert(merge_id(element, key)?);
             }
-            Whole::Merge => kept.push(object),
+            Whole::Merge => kept.push((merge_id(element, key)?, object)),
         }
     }
-    if replace {
-        merged.clear();
-    }
-    for object in kept {
-        let id = merge_value(object, key)?;
-        match merged.iter_mut().find(|old| old.get(key) == Some(id)) {
-            Some(Value::Object(old)) => *old = merge_object(std::mem::take(old), object, ty, path)?,
-            _ => merged.push(Value::Object(plain_object(object))),
+    let mut merged = current;
+    merged.retain(|old| !replace && !deleted.contains(&element_id(old, Some(key))));
+    let mut places = first_places(&merged, Some(key));
+    for (id, object) in kept {
+        if let Some(Value::Object(old)) = places.get(&id).map(|place| &mut merged[*place]) {
+            *old = merge_object(std::mem::take(old), object, ty, at)?;
+        } else {
+            places.entry(id).or_insert(merged.len());
+            merged.push(Value::Object(plain_object(object)));
         }
     }
     Ok(merged)
@@ -156,34 +159,60 @@ fn merge_list(
 
 /// A list of scalars is a set: what is there stays where it is, what is new is appended.
 fn merge_scalars(mut current: Vec<Value>, patch: &[Value]) -> Vec<Value> {
+    let mut known = ids(&current);
     for value in patch {
-        if !current.contains(value) {
+        if known.insert(element_id(value, None)) {
             current.push(value.clone());
         }
     }
     current
 }
 
-fn merge_value<'a>(object: &'a Object, key: &'static str) -> Result<&'a Value, PatchError> {
-    object.get(key).ok_or_else(|| PatchError::NoMergeKey {
-        element: Value::Object(object.clone()).to_string(),
-        key,
-    })
+/// What tells an element of a merged list apart, as JSON: its merge key's value, or a scalar itself.
+type Id = String;
+
+fn element_id(item: &Value, merge_key: Option<&str>) -> Id {
+    let id = merge_key.map_or(Some(item), |key| item.get(key));
+    id.unwrap_or(&Value::Null).to_string()
+}
+
+/// The same for a patch's element, which must have its merge key.
+fn merge_id(element: &Value, key: &'static str) -> Result<Id, PatchError> {
+    match element.get(key) {
+        Some(value) => Ok(value.to_string()),
+        None => Err(PatchError::NoMergeKey {
+            element: excerpt(element),
+            key,
+        }),
+    }
+}
+
+fn ids(list: &[Value]) -> BTreeSet<Id> {
+    list.iter().map(|item| element_id(item, None)).collect()
+}
+
+/// Where each id stands first in a list.
+fn first_places(list: &[Value], merge_key: Option<&str>) -> BTreeMap<Id, usize> {
+    let mut places = BTreeMap::new();
+    for (place, item) in list.iter().enumerate() {
+        places.entry(element_id(item, merge_key)).or_insert(place);
+    }
+    places
 }
 
 /// `$retainKeys`: of a union, only the named member survives.
-fn retain_keys(current: &mut Object, patch: &Object, path: &Path) -> Result<(), PatchError> {
+fn retain_keys(current: &mut Object, patch: &Object, at: &Path) -> Result<(), PatchError> {
     let Some(value) = patch.get(RETAIN_KEYS) else {
         return Ok(());
     };
     let names = strings(value)
-        .ok_or_else(|| bad_directive(path, format!("{RETAIN_KEYS} is a list of field names")))?;
+        .ok_or_else(|| bad_directive(at, format!("{RETAIN_KEYS} is a list of field names")))?;
     let stray = patch.iter().find(|(key, value)| {
         !is_directive(key) && !value.is_null() && !names.contains(&key.as_str())
     });
     if let Some((key, _)) = stray {
         return Err(bad_directive(
-            path,
+            at,
             format!("{RETAIN_KEYS} does not name {key:?}, which the patch sets"),
         ));
     }
@@ -195,16 +224,17 @@ fn delete_from_list(
     current: &mut Object,
     name: &str,
     value: &Value,
-    path: &Path,
+    at: &Path,
 ) -> Result<(), PatchError> {
     let Value::Array(gone) = value else {
         return Err(bad_directive(
-            path,
+            at,
             format!("{DELETE_FROM_LIST}{name} is a list"),
         ));
     };
+    let gone = ids(gone);
     if let Some(Value::Array(list)) = current.get_mut(name) {
-        list.retain(|item| !gone.contains(item));
+        list.retain(|item| !gone.contains(&element_id(item, None)));
     }
     Ok(())
 }
@@ -213,17 +243,17 @@ fn delete_from_list(
 struct ElementOrder<'a> {
     name: &'a str,
     merge_key: Option<&'static str>,
-    /// What tells the elements apart, in the client's order.
-    wanted: Vec<Value>,
-    /// The same, in the order that the server had before the patch.
-    live: Vec<Value>,
+    /// Places in the client's order.
+    wanted: BTreeMap<Id, usize>,
+    /// Places in the order that the server had before the patch.
+    live: BTreeMap<Id, usize>,
 }
 
 fn element_orders<'a>(
     current: &Object,
     patch: &'a Object,
     ty: Option<&Type>,
-    path: &Path,
+    at: &Path,
 ) -> Result<Vec<ElementOrder<'a>>, PatchError> {
     let mut orders = Vec::new();
     for (key, value) in patch {
@@ -231,47 +261,32 @@ fn element_orders<'a>(
             continue;
         };
         let Value::Array(wanted) = value else {
-            return Err(bad_directive(path, format!("{key} is a list")));
+            return Err(bad_directive(at, format!("{key} is a list")));
         };
         let merge_key = ty
             .and_then(|ty| ty.field(name))
-            .and_then(|field| field.merge_key);
+            .and_then(|field| field.merge.key());
         let live = current.get(name).and_then(Value::as_array);
-        let ids = |list: &[Value]| {
-            list.iter()
-                .map(|item| element_id(item, merge_key))
-                .collect()
-        };
         orders.push(ElementOrder {
             name,
             merge_key,
-            wanted: ids(wanted),
-            live: live.map_or_else(Vec::new, |list| ids(list)),
+            wanted: first_places(wanted, merge_key),
+            live: first_places(live.map_or(&[], Vec::as_slice), merge_key),
         });
     }
     Ok(orders)
 }
 
-/// What tells an element of a merged list apart: its merge key, or a scalar itself.
-fn element_id(item: &Value, merge_key: Option<&str>) -> Value {
-    match merge_key {
-        Some(key) => item.get(key).cloned().unwrap_or(Value::Null),
-        None => item.clone(),
-    }
-}
-
 impl ElementOrder<'_> {
     fn rank(&self, item: &Value) -> Option<usize> {
-        let id = element_id(item, self.merge_key);
-        self.wanted.iter().position(|wanted| *wanted == id)
+        self.wanted.get(&element_id(item, self.merge_key)).copied()
     }
 
     fn place(&self, item: &Value) -> Option<usize> {
-        let id = element_id(item, self.merge_key);
-        self.live.iter().position(|live| *live == id)
+        self.live.get(&element_id(item, self.merge_key)).copied()
     }
 
-    fn enforce(&self, current: &mut Object, patch: &Object, path: &Path) -> Result<(), PatchError> {
+    fn enforce(&self, current: &mut Object, patch: &Object, at: &Path) -> Result<(), PatchError> {
         let elements = patch.get(self.name).and_then(Value::as_array);
         let present = elements
             .into_iter()
@@ -283,7 +298,7 @@ impl ElementOrder<'_> {
                 "the order in the patch does not match {SET_ELEMENT_ORDER}{}",
                 self.name
             );
-            return Err(bad_directive(path, reason));
+            return Err(bad_directive(at, reason));
         }
         if let Some(Value::Array(list)) = current.get_mut(self.name) {
             *list = self.sort(std::mem::take(list));
@@ -296,7 +311,7 @@ impl ElementOrder<'_> {
         let mut sorted = Vec::with_capacity(list.len());
         let (mut known, server_only): (Vec<_>, Vec<_>) =
             list.into_iter().partition(|item| self.rank(item).is_some());
-        known.sort_by_key(|item| self.rank(item));
+        known.sort_by_cached_key(|item| self.rank(item));
         let mut server_only = server_only.into_iter().peekable();
         for item in known {
             let place = self.place(&item);
@@ -341,9 +356,9 @@ fn plain_object(patch: &Object) -> Object {
         .collect()
 }
 
-fn bad_directive(path: &Path, reason: String) -> PatchError {
+fn bad_directive(at: &Path, reason: String) -> PatchError {
     PatchError::BadDirective {
-        path: path.join("."),
+        path: at.join("."),
         reason,
     }
 }

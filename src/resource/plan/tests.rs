@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod hostile;
 mod patch;
 mod subresources;
 mod update;
@@ -127,8 +128,8 @@ fn put(plural: &str, path: &str, object: Value) -> Request {
     request(plural, Some(path), Verb::Update(object))
 }
 
-fn merge(plural: &str, path: &str, patch: Value) -> Request {
-    request(plural, Some(path), Verb::Patch(PatchType::Merge, patch))
+fn merge(plural: &str, path: &str, change: Value) -> Request {
+    request(plural, Some(path), Verb::Patch(PatchType::Merge, change))
 }
 
 fn delete(plural: &str, name: &str, options: Value) -> Request {

@@ -38,23 +38,23 @@ fn roots_are_found_by_api_version_and_kind() {
 fn patch_strategies_and_list_keys_are_those_of_kubernetes() {
     let container = find("api.core.v1.Container").unwrap();
     let ports = container.field("ports").unwrap();
-    assert!(ports.merge);
-    assert_eq!(ports.merge_key, Some("containerPort"));
+    assert_eq!(ports.merge, Merge::Objects("containerPort"));
     assert_eq!(ports.ownership, Ownership::Map("containerPort,protocol"));
     let spec = find("api.core.v1.PodSpec").unwrap();
     let volumes = spec.field("volumes").unwrap();
-    assert!(volumes.merge && volumes.retain_keys);
-    assert!(!spec.field("tolerations").unwrap().merge);
+    assert_eq!(volumes.merge.key(), Some("name"));
+    assert!(volumes.retain_keys);
+    assert_eq!(spec.field("tolerations").unwrap().merge, Merge::Replace);
     let strategy = find("api.apps.v1.DeploymentSpec")
         .unwrap()
         .field("strategy")
         .unwrap();
-    assert!(strategy.retain_keys && !strategy.merge);
+    assert!(strategy.retain_keys);
     let finalizers = find("apimachinery.pkg.apis.meta.v1.ObjectMeta")
         .unwrap()
         .field("finalizers")
         .unwrap();
-    assert!(finalizers.merge && finalizers.merge_key.is_none());
+    assert_eq!(finalizers.merge, Merge::Scalars);
     assert_eq!(finalizers.ownership, Ownership::Set);
 }
 
@@ -62,13 +62,19 @@ fn patch_strategies_and_list_keys_are_those_of_kubernetes() {
 fn protobuf_tags_and_pointers_are_those_of_kubernetes() {
     let spec = find("api.apps.v1.DeploymentSpec").unwrap();
     let replicas = spec.field("replicas").unwrap();
-    assert_eq!((replicas.tag, replicas.pointer), (1, true));
-    assert!(!spec.field("minReadySeconds").unwrap().pointer);
+    assert_eq!((replicas.tag, replicas.presence), (1, Presence::Pointer));
+    assert_eq!(
+        spec.field("minReadySeconds").unwrap().presence,
+        Presence::Optional
+    );
     let volume = find("api.core.v1.Volume")
         .unwrap()
         .field("emptyDir")
         .unwrap();
-    assert_eq!((volume.outer_tag, volume.tag, volume.pointer), (2, 2, true));
+    assert_eq!(
+        (volume.outer_tag, volume.tag, volume.presence),
+        (2, 2, Presence::Pointer)
+    );
 }
 
 #[test]

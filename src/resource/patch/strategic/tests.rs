@@ -1,5 +1,6 @@
 //! The shapes that kubectl sends, and the directives as Kubernetes documents them.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -183,14 +184,14 @@ fn finalizers_merge_and_are_deleted_by_value() {
 fn element_order_keeps_what_only_the_server_has_in_its_place() {
     let names =
         |names: &[&str]| -> Vec<Value> { names.iter().map(|n| json!({"name": n})).collect() };
-    let cases: [(&[&str], &[&str], &[&str], &[&str]); 4] = [
-        // live, patch, order, result
-        (&["a", "x", "b"], &[], &["b", "a"], &["x", "b", "a"]),
-        (&["x", "a", "b"], &[], &["a", "b"], &["x", "a", "b"]),
-        (&["a", "b"], &["c"], &["a", "c", "b"], &["a", "c", "b"]),
-        (&["a", "x"], &["c"], &["a", "c"], &["a", "c", "x"]),
+    // live, patch, order, result
+    let cases: [[&[&str]; 4]; 4] = [
+        [&["a", "x", "b"], &[], &["b", "a"], &["x", "b", "a"]],
+        [&["x", "a", "b"], &[], &["a", "b"], &["x", "a", "b"]],
+        [&["a", "b"], &["c"], &["a", "c", "b"], &["a", "c", "b"]],
+        [&["a", "x"], &["c"], &["a", "c"], &["a", "c", "x"]],
     ];
-    for (live, patch, order, expected) in cases {
+    for [live, patch, order, expected] in cases {
         let current = json!({"containers": names(live)});
         let patch =
             json!({"$setElementOrder/containers": names(order), "containers": names(patch)});
@@ -286,4 +287,57 @@ fn a_patch_is_an_object() {
             .code(),
         400
     );
+}
+
+/// JSON made of the words that matter to a pod spec's patch, right and wrong.
+fn patch_like() -> impl Strategy<Value = Value> {
+    let words = vec![
+        "containers",
+        "name",
+        "volumes",
+        "tolerations",
+        "$patch",
+        "$retainKeys",
+        "spec",
+        "metadata",
+        "finalizers",
+        "$setElementOrder/containers",
+        "$setElementOrder/finalizers",
+        "$deleteFromPrimitiveList/finalizers",
+        "ports",
+    ];
+    let word = proptest::sample::select(words).prop_map(str::to_owned);
+    let texts = proptest::sample::select(vec!["a", "b", "delete", "replace", "merge"]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        (0..3).prop_map(Value::from),
+        texts.prop_map(Value::from)
+    ];
+    leaf.prop_recursive(6, 64, 5, move |inner| {
+        let list = proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array);
+        let object = proptest::collection::btree_map(word.clone(), inner, 0..5)
+            .prop_map(|map| Value::Object(map.into_iter().collect()));
+        prop_oneof![list, object]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_patch_gives_an_object_without_its_directives_or_an_error(current in patch_like(), patch in patch_like()) {
+        let current = plain(&json!({"metadata": current.clone(), "spec": current}));
+        let patch = json!({"metadata": patch.clone(), "spec": patch});
+        if let Ok(result) = patched("v1", "Pod", &current, &patch) {
+            let keys = ["\"$patch\":", "\"$retainKeys\":", "\"$setElementOrder/", "\"$deleteFrom"];
+            let text = result.to_string();
+            prop_assert!(keys.iter().all(|key| !text.contains(key)), "{}", text);
+        }
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing(current in patch_like()) {
+        let current = plain(&json!({"metadata": current.clone(), "spec": current}));
+        prop_assert_eq!(patched("v1", "Pod", &current, &json!({})), Ok(current));
+    }
 }

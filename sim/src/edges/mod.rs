@@ -1,0 +1,9 @@
+//! The simulated edges of a node.
+
+mod clock;
+mod network;
+mod runtime;
+
+pub use clock::SimClock;
+pub use network::SimNetwork;
+pub use runtime::FakeRuntime;

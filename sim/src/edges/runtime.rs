@@ -1,0 +1,184 @@
+//! A container runtime made of bookkeeping: it takes simulated time, and its containers run until they are stopped.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kagero::agent::{
+    ContainerRecord, ContainerSpec, ContainerState, Inventory, PodRef, PodUsage, SandboxRecord,
+    SandboxSpec, Volume,
+};
+use kagero::env::clock::Clock;
+use kagero::env::entropy::Entropy;
+use kagero::env::runtime::{
+    ContainerRuntime, ListError, LogError, LogPieces, LogQuery, PullError, RemoveError,
+    RuntimeVersion, SandboxError, StartError, StartedContainer, StartedSandbox, StopError,
+    VersionError, VolumeError,
+};
+use rand::Rng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use crate::edges::SimClock;
+use crate::machine::Machine;
+
+/// A sandbox takes at least this long; the upper end is three times it (FACTS.md: 200–225 ms on two cores).
+const SANDBOX_MS: u64 = 80;
+/// A container in a ready sandbox does (74–88 ms there).
+const CONTAINER_MS: u64 = 40;
+/// What a container does with SIGTERM: it ends after this.
+const TERMINATE_MS: u64 = 20;
+/// Exit code of a process that SIGTERM ended.
+const TERMINATED: i32 = 143;
+
+/// Runs nothing, but remembers it on its [`Machine`].
+pub struct FakeRuntime {
+    machine: Machine,
+    entropy: Entropy,
+    changed: watch::Sender<u64>,
+}
+
+impl FakeRuntime {
+    /// The runtime of a machine, as one process on it sees it.
+    pub fn new(machine: Machine, entropy: Entropy) -> Self {
+        Self {
+            machine,
+            entropy,
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    async fn take(&self, millis: u64) {
+        let drawn = self.entropy.clone().random_range(millis..=3 * millis);
+        sleep(Duration::from_millis(drawn)).await;
+    }
+
+    fn change(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+#[async_trait(?Send)]
+impl ContainerRuntime for FakeRuntime {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn version(&self) -> Result<RuntimeVersion, VersionError> {
+        let said = |text: &str| text.to_owned();
+        Ok(RuntimeVersion {
+            runtime: said("fake://1"),
+            kernel: said("simulated"),
+            os_image: said("turmoil"),
+        })
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    async fn list(&self) -> Result<Inventory, ListError> {
+        Ok(self.machine.with(|contents| contents.inventory()))
+    }
+
+    async fn write_volumes(&self, _: &PodRef, _: &[Volume]) -> Result<(), VolumeError> {
+        Ok(())
+    }
+
+    async fn remove_pod(&self, _: &str) -> Result<(), RemoveError> {
+        Ok(())
+    }
+
+    async fn start_sandbox(&self, spec: &SandboxSpec) -> Result<StartedSandbox, SandboxError> {
+        self.take(SANDBOX_MS).await;
+        let id = self.machine.with(|contents| {
+            let id = contents.id("sandbox");
+            let record = SandboxRecord {
+                id: id.clone(),
+                pod: spec.pod.clone(),
+                attempt: spec.attempt,
+                running: true,
+                ips: Vec::new(),
+                created_at: SimClock.wall(),
+                grace_seconds: spec.grace_seconds,
+            };
+            contents.sandboxes.insert(id.clone(), record);
+            id
+        });
+        Ok(StartedSandbox {
+            id,
+            ips: Vec::new(),
+        })
+    }
+
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RemoveError> {
+        self.machine.with(|contents| contents.sandboxes.remove(id));
+        Ok(())
+    }
+
+    async fn start_container(&self, spec: &ContainerSpec) -> Result<StartedContainer, StartError> {
+        self.take(CONTAINER_MS).await;
+        let started_at = SimClock.wall();
+        let id = self.machine.with(|contents| {
+            if !contents.sandboxes.contains_key(&spec.sandbox_id) {
+                return Err(StartError::NoSandbox(spec.sandbox_id.clone()));
+            }
+            let id = contents.id("container");
+            let record = ContainerRecord {
+                id: id.clone(),
+                pod: spec.pod.clone(),
+                name: spec.name.clone(),
+                attempt: spec.attempt,
+                sandbox_id: spec.sandbox_id.clone(),
+                spec_hash: spec.spec_hash.clone(),
+                image: spec.image.clone(),
+                image_id: format!("fake:{}", spec.image),
+                state: ContainerState::Running { started_at },
+            };
+            contents.containers.insert(id.clone(), record);
+            Ok(id)
+        })?;
+        self.change();
+        Ok(StartedContainer { id, started_at })
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), StopError> {
+        sleep(Duration::from_millis(TERMINATE_MS).min(grace)).await;
+        self.machine
+            .with(|contents| contents.end(id, TERMINATED, SimClock.wall()));
+        self.change();
+        Ok(())
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<(), RemoveError> {
+        self.machine.with(|contents| contents.containers.remove(id));
+        self.change();
+        Ok(())
+    }
+
+    async fn find_image(&self, image: &str) -> Result<Option<String>, ListError> {
+        Ok(Some(format!("fake:{image}")))
+    }
+
+    async fn pull_image(&self, image: &str) -> Result<String, PullError> {
+        Ok(format!("fake:{image}"))
+    }
+
+    async fn open_log(&self, id: &str, _: &LogQuery) -> Result<LogPieces, LogError> {
+        let known = self
+            .machine
+            .with(|contents| contents.containers.contains_key(id));
+        if !known {
+            return Err(LogError::NotFound(id.to_owned()));
+        }
+        let (pieces, log) = mpsc::channel(1);
+        pieces
+            .try_send(Ok(Bytes::from(format!("{id} speaks\n"))))
+            .expect("the channel is new");
+        Ok(log)
+    }
+
+    async fn usage(&self) -> Result<Vec<PodUsage>, ListError> {
+        Ok(Vec::new())
+    }
+}

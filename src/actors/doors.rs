@@ -1,0 +1,401 @@
+//! The work behind the store front's doors, as tasks: submit, read, describe.
+//!
+//! Writes are planned on the leader, against its newest applied view, and planned again when another write came
+//! first; followers forward the whole request. Each door has a deadline. Deliberately without state of its own.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::caller::{CallError, Caller, Place};
+use super::describe::describe_members;
+use super::messages::ClusterStatus;
+use super::raft_peer::{
+    GetHistory, GetStatus, Propose, ProposeError, RaftPeer, ReadIndex, Standing,
+};
+use super::refusals::{self, expired, is_not_leader, no_leader, outcome_unknown, stopping};
+use super::wire::{Answer, Call};
+use crate::env::clock::Clock;
+use crate::env::entropy::Entropy;
+use crate::raft::Rejected;
+use crate::resource::plan::plan;
+use crate::resource::{Plan, Reply, Request, Stamp, Status};
+use crate::store::{Event, Outcome, Revision, View};
+
+/// A write is answered, or refused, within this time.
+const SUBMIT_MS_MAX: u64 = 10_000;
+/// A read is; Kubernetes' own wait for a future resourceVersion is 3 s.
+const READ_MS_MAX: u64 = 3_000;
+/// One attempt at a ReadIndex or a forwarded call; then the leader is looked for again.
+const ATTEMPT_MS_MAX: u64 = 1_000;
+/// Pause before looking for a leader again when nothing was published meanwhile.
+const LOOK_AGAIN_MS: u64 = 50;
+/// How often a write that lost a race is planned anew; each loss means that another write won.
+const PLANS_MAX: usize = 64;
+
+/// What this node last heard from its raft peer.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The newest state.
+    pub view: View,
+    /// Where the peer stands.
+    pub standing: Standing,
+}
+
+/// Everything a task needs.
+#[derive(Clone)]
+pub(super) struct Doors {
+    pub(super) known: watch::Receiver<Option<Known>>,
+    pub(super) peer: Addr<RaftPeer>,
+    pub(super) caller: Addr<Caller>,
+    pub(super) clock: Rc<dyn Clock>,
+    pub(super) entropy: Entropy,
+    pub(super) voters_wanted: usize,
+}
+
+/// Where a write has to go.
+enum Leader {
+    Here,
+    At(String),
+}
+
+fn after(millis: u64) -> Instant {
+    Instant::now() + Duration::from_millis(millis)
+}
+
+impl Doors {
+    /// Plans and commits, here or on the leader. Replies stand in the order of the requests.
+    pub(super) async fn submit(mut self, requests: Vec<Request>) -> Vec<Result<Reply, Status>> {
+        let deadline = after(SUBMIT_MS_MAX);
+        loop {
+            let submitted = match self.leader(deadline).await {
+                Err(status) => return vec![Err(status); requests.len()],
+                Ok(Leader::Here) => self.submit_here(&requests, deadline).await,
+                Ok(Leader::At(address)) => self
+                    .forward(address, Call::Submit(requests.clone()), deadline)
+                    .await
+                    .map(|answer| match answer {
+                        Answer::Submitted(replies) => Ok(replies),
+                        other => Err(unexpected(&other)),
+                    }),
+            };
+            match submitted {
+                Attempt::Done(Ok(replies)) => return replies,
+                Attempt::Done(Err(status)) => return vec![Err(status); requests.len()],
+                Attempt::Elsewhere => self.look_again(deadline).await,
+            }
+        }
+    }
+
+    /// Plans and commits what another node forwarded, if this one leads.
+    pub(super) async fn submit_forwarded(
+        mut self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Result<Reply, Status>>, Status> {
+        match self.submit_here(&requests, after(SUBMIT_MS_MAX)).await {
+            Attempt::Done(replies) => replies,
+            Attempt::Elsewhere => Err(refusals::not_leader()),
+        }
+    }
+
+    /// Everything this node has, at once, or as soon as it has reached `revision`.
+    pub(super) async fn read_at_least(mut self, revision: Revision) -> Result<View, Status> {
+        let reached = |known: &Option<Known>| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.view.revision() >= revision)
+        };
+        match timeout_at(after(READ_MS_MAX), self.known.wait_for(reached)).await {
+            Ok(Ok(known)) => Ok(known
+                .as_ref()
+                .expect("the condition just held")
+                .view
+                .clone()),
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) if revision == 0 => {
+                Err(Status::unavailable("the node is not yet part of a cluster"))
+            }
+            Err(_) => Err(refusals::too_large_resource_version(revision)),
+        }
+    }
+
+    /// A view that reflects every write acknowledged before the call.
+    pub(super) async fn read_linearizable(mut self) -> Result<View, Status> {
+        let deadline = after(READ_MS_MAX);
+        loop {
+            let attempt = deadline.min(after(ATTEMPT_MS_MAX));
+            if let Ok(Ok(Ok(view))) = timeout_at(attempt, self.peer.send(ReadIndex)).await {
+                // Watchers must have been given every change up to a view before anyone sees it.
+                return self.read_at_least(view.revision()).await;
+            }
+            if Instant::now() >= deadline {
+                return Err(no_leader());
+            }
+            self.look_again(deadline).await;
+        }
+    }
+
+    /// The changes after one revision up to another.
+    pub(super) async fn history(
+        &self,
+        prefix: String,
+        after: Revision,
+        up_to: Revision,
+    ) -> Result<Vec<Event>, Status> {
+        let history = self.peer.send(GetHistory { prefix, after }).await;
+        let history = history.map_err(|_| stopping())?;
+        let mut events = history.map_err(|compacted| expired(after, &compacted))?;
+        events.retain(|event| event.revision <= up_to);
+        Ok(events)
+    }
+
+    /// Describes the cluster, asking the leader if that is another node.
+    pub(super) async fn describe(mut self) -> Result<ClusterStatus, Status> {
+        let deadline = after(READ_MS_MAX);
+        loop {
+            let described = match self.leader(deadline).await? {
+                Leader::Here => Attempt::Done(self.clone().describe_here().await),
+                Leader::At(address) => {
+                    self.forward(address, Call::Describe, deadline)
+                        .await
+                        .map(|answer| match answer {
+                            Answer::Described(status) => Ok(status),
+                            other => Err(unexpected(&other)),
+                        })
+                }
+            };
+            match described {
+                Attempt::Done(described) => return described,
+                Attempt::Elsewhere => self.look_again(deadline).await,
+            }
+        }
+    }
+
+    /// Describes the cluster from this node's own peer; `NotLeader` unless it leads.
+    pub(super) async fn describe_here(self) -> Result<ClusterStatus, Status> {
+        let status = self.peer.send(GetStatus).await.map_err(|_| stopping())?;
+        let known = self.known.borrow().clone();
+        match (status, known) {
+            (Some((cluster, status)), Some(known)) if known.standing.leads => Ok(describe_members(
+                cluster,
+                &status,
+                &known.view,
+                self.voters_wanted,
+            )),
+            _ => Err(refusals::not_leader()),
+        }
+    }
+
+    /// Plans and commits on this node; `Elsewhere` if it does not lead and nothing was executed.
+    async fn submit_here(
+        &mut self,
+        requests: &[Request],
+        deadline: Instant,
+    ) -> Attempt<Vec<Result<Reply, Status>>> {
+        let mut replies: Vec<Option<Result<Reply, Status>>> = vec![None; requests.len()];
+        for _ in 0..PLANS_MAX {
+            let Some(view) = self.view_if_leading() else {
+                return finish_or_leave(replies);
+            };
+            let (plans, now) = self.plan_all(&view, requests, &mut replies);
+            if plans.is_empty() {
+                return finish_or_leave(replies);
+            }
+            let Some(executed) = self.commit(plans, now, deadline, &mut replies).await else {
+                return finish_or_leave(replies);
+            };
+            if executed {
+                return finish_or_leave(replies);
+            }
+            // A comparison failed, so a newer state than the planned one exists and is about to be published.
+            let newer = |known: &Option<Known>| {
+                known
+                    .as_ref()
+                    .is_some_and(|k| k.view.revision() > view.revision())
+            };
+            if timeout_at(deadline, self.known.wait_for(newer))
+                .await
+                .is_err()
+            {
+                break;
+            }
+        }
+        let busy = || {
+            Err(Status::unavailable(
+                "the object changes too fast to be written; try again",
+            ))
+        };
+        Attempt::Done(Ok(replies
+            .into_iter()
+            .map(|reply| reply.unwrap_or_else(busy))
+            .collect()))
+    }
+
+    /// Plans what has no reply yet; what needs no write is answered at once.
+    fn plan_all(
+        &mut self,
+        view: &View,
+        requests: &[Request],
+        replies: &mut [Option<Result<Reply, Status>>],
+    ) -> (Vec<(usize, Plan)>, jiff::Timestamp) {
+        let now = self.clock.wall();
+        let mut plans = Vec::with_capacity(requests.len());
+        for (at, request) in requests.iter().enumerate() {
+            if replies[at].is_some() {
+                continue;
+            }
+            match plan(
+                view,
+                request,
+                &mut Stamp {
+                    now,
+                    entropy: &mut self.entropy,
+                },
+            ) {
+                Ok(plan) if plan.transaction.is_some() => plans.push((at, plan)),
+                Ok(plan) => replies[at] = Some(Ok(plan.reply.finish(view.revision()))),
+                Err(status) => replies[at] = Some(Err(status)),
+            }
+        }
+        (plans, now)
+    }
+
+    /// Proposes the plans as one batch and fills in the replies. `Some(true)`: all are answered; `Some(false)`: some
+    /// lost a race and must be planned again; `None`: this node does not lead any more.
+    async fn commit(
+        &self,
+        plans: Vec<(usize, Plan)>,
+        now: jiff::Timestamp,
+        deadline: Instant,
+        replies: &mut [Option<Result<Reply, Status>>],
+    ) -> Option<bool> {
+        let (mut waiting, mut transactions) = (
+            Vec::with_capacity(plans.len()),
+            Vec::with_capacity(plans.len()),
+        );
+        for (at, plan) in plans {
+            transactions.extend(plan.transaction);
+            waiting.push((at, plan.reply));
+        }
+        let proposed = self.peer.send(Propose {
+            time_ms: now.as_millisecond(),
+            transactions,
+        });
+        let outcomes = match timeout_at(deadline, proposed).await {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(_)) | Err(_) => vec![Err(ProposeError::Unknown); waiting.len()],
+        };
+        let (mut all, mut leads) = (true, true);
+        for ((at, reply), outcome) in waiting.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(Outcome::Committed { revision }) => {
+                    replies[at] = Some(Ok(reply.finish(revision)))
+                }
+                Ok(Outcome::Conflict { .. }) => all = false,
+                Err(ProposeError::Unknown) => replies[at] = Some(Err(outcome_unknown())),
+                Err(ProposeError::Rejected(Rejected::Overloaded)) => {
+                    replies[at] = Some(Err(Status::too_many_requests(
+                        "too many writes wait for replication",
+                        1,
+                    )));
+                }
+                Err(
+                    ProposeError::Rejected(_) | ProposeError::Replaced | ProposeError::NotMember,
+                ) => leads = false,
+            }
+        }
+        leads.then_some(all)
+    }
+
+    fn view_if_leading(&self) -> Option<View> {
+        self.known
+            .borrow()
+            .as_ref()
+            .filter(|known| known.standing.leads)
+            .map(|known| known.view.clone())
+    }
+
+    /// Waits until some node is known to lead.
+    async fn leader(&mut self, deadline: Instant) -> Result<Leader, Status> {
+        let lead = |known: &Known| match known.standing.leader {
+            _ if known.standing.leads => Some(Leader::Here),
+            Some(leader) if leader != known.standing.id => {
+                known.contact(leader).map(|c| Leader::At(c.address))
+            }
+            _ => None,
+        };
+        let found = self
+            .known
+            .wait_for(|known| known.as_ref().is_some_and(|known| lead(known).is_some()));
+        match timeout_at(deadline, found).await {
+            Ok(Ok(known)) => Ok(known
+                .as_ref()
+                .and_then(lead)
+                .expect("the condition just held")),
+            _ => Err(no_leader()),
+        }
+    }
+
+    /// Asks the leader at an address; `Elsewhere` if it certainly did nothing.
+    async fn forward(&self, address: String, call: Call, deadline: Instant) -> Attempt<Answer> {
+        match self
+            .caller
+            .send(Place {
+                address,
+                call,
+                deadline,
+            })
+            .await
+        {
+            Ok(Ok(answer)) => Attempt::Done(Ok(answer)),
+            Ok(Err(CallError::Refused(status))) if is_not_leader(&status) => Attempt::Elsewhere,
+            Ok(Err(CallError::Refused(status))) => Attempt::Done(Err(status)),
+            Ok(Err(CallError::NotSent(_))) => Attempt::Elsewhere,
+            Ok(Err(CallError::Lost(_))) | Err(_) => Attempt::Done(Err(outcome_unknown())),
+        }
+    }
+
+    /// Waits for news, or a moment, before another attempt.
+    async fn look_again(&mut self, deadline: Instant) {
+        let soon = deadline.min(after(LOOK_AGAIN_MS));
+        // Whether news came or the moment passed, the caller tries again until its own deadline.
+        let _ = timeout_at(soon, self.known.changed()).await;
+    }
+}
+
+/// One try at something that only the leader can do.
+enum Attempt<T> {
+    /// It was done, or refused for good.
+    Done(Result<T, Status>),
+    /// Nothing was done; another node leads, or none.
+    Elsewhere,
+}
+
+impl<T> Attempt<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> Result<U, Status>) -> Attempt<U> {
+        match self {
+            Self::Done(done) => Attempt::Done(done.and_then(f)),
+            Self::Elsewhere => Attempt::Elsewhere,
+        }
+    }
+}
+
+/// All answered: done. None executed: elsewhere. Some executed before leadership was lost: the rest is refused.
+fn finish_or_leave(
+    replies: Vec<Option<Result<Reply, Status>>>,
+) -> Attempt<Vec<Result<Reply, Status>>> {
+    if replies.iter().all(Option::is_none) && !replies.is_empty() {
+        return Attempt::Elsewhere;
+    }
+    Attempt::Done(Ok(replies
+        .into_iter()
+        .map(|reply| reply.unwrap_or_else(|| Err(no_leader())))
+        .collect()))
+}
+
+fn unexpected(answer: &Answer) -> Status {
+    Status::internal(&format!("the leader answered another question: {answer:?}"))
+}

@@ -1,0 +1,254 @@
+//! The node's end of the leader's link: obeys the newest leader only, and repeats to it what an older one was told.
+//!
+//! Deliberately without any idea of what a pod is: assignments go to the node agent, reports come from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use super::joiner::{Joiner, Linked};
+use super::node_agent::NodeAgent;
+use super::node_messages::{
+    AssignPods, DescribeNode, NodeDescription, PodReport, PodReports, WireAssignment,
+};
+use super::wire::{LinkDown, LinkUp};
+use crate::raft::{ClusterId, PeerId, Term};
+
+/// Names one connection from a leader.
+pub type LinkId = u64;
+
+/// A leader opens a link.
+#[derive(Message)]
+#[rtype(result = "LinkId")]
+pub struct LinkOpened {
+    /// Its cluster and generation.
+    pub cluster: ClusterId,
+    /// Its term.
+    pub term: Term,
+    /// The incarnation it means.
+    pub to: PeerId,
+    /// Where to answer; ends when the connection does.
+    pub answers: mpsc::Sender<LinkUp>,
+}
+
+/// Answers that wait for one slow connection; a leader that reads nothing is given up.
+pub const ANSWERS_MAX: usize = 256;
+
+/// It said something.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LinkDownReceived {
+    /// Over which connection.
+    pub link: LinkId,
+    /// What.
+    pub down: LinkDown,
+}
+
+/// The connection ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LinkEnded {
+    /// Which.
+    pub link: LinkId,
+}
+
+/// The link in force.
+struct Current {
+    id: LinkId,
+    cluster: ClusterId,
+    term: Term,
+    answers: mpsc::Sender<LinkUp>,
+    /// The leader has sent its full set, so reports make sense to it.
+    assigned: bool,
+}
+
+/// The actor. Invariant: (generation, term) of the link in force never goes down.
+pub struct LinkEnd {
+    id: PeerId,
+    agent: Addr<NodeAgent>,
+    joiner: Addr<Joiner>,
+    current: Option<Current>,
+    highest: (u64, Term),
+    next_link: LinkId,
+    /// UIDs of the pods this node is to run.
+    wanted: BTreeSet<String>,
+    /// The newest report of each of them, for the next leader.
+    reports: BTreeMap<String, PodReport>,
+}
+
+impl LinkEnd {
+    /// No leader has called yet.
+    pub fn new(id: PeerId, agent: Addr<NodeAgent>, joiner: Addr<Joiner>) -> Self {
+        Self {
+            id,
+            agent,
+            joiner,
+            current: None,
+            highest: (0, 0),
+            next_link: 0,
+            wanted: BTreeSet::new(),
+            reports: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps account of what is wanted, so that reports of what is not are forgotten.
+    fn want(&mut self, full: bool, upsert: &[WireAssignment], remove: &[String]) {
+        if full {
+            self.wanted.clear();
+        }
+        self.wanted
+            .extend(upsert.iter().map(|assignment| assignment.uid.clone()));
+        for uid in remove {
+            self.wanted.remove(uid);
+        }
+        let wanted = &self.wanted;
+        self.reports.retain(|uid, _| wanted.contains(uid));
+    }
+
+    /// Says something to the leader. A full buffer means that it does not read: the connection is given up, and the
+    /// next one begins with everything again.
+    fn say(&mut self, up: LinkUp) {
+        let Some(current) = &self.current else { return };
+        if let Err(error) = current.answers.try_send(up) {
+            tracing::warn!(%error, "the link to the leader is given up");
+            self.current = None;
+            self.joiner.do_send(Linked(false));
+        }
+    }
+
+    /// Asks the agent to describe the node and passes that on.
+    fn describe(&mut self, wrap: fn(NodeDescription) -> LinkUp, ctx: &mut Context<Self>) {
+        let Some(link) = self.current.as_ref().map(|current| current.id) else {
+            return;
+        };
+        let asked = self
+            .agent
+            .send(DescribeNode)
+            .into_actor(self)
+            .map(move |described, end, _| {
+                let same = end
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| current.id == link);
+                if let (Ok(description), true) = (described, same) {
+                    end.say(wrap(description));
+                }
+            });
+        ctx.spawn(asked);
+    }
+}
+
+impl Actor for LinkEnd {
+    type Context = Context<Self>;
+}
+
+impl Handler<LinkOpened> for LinkEnd {
+    type Result = LinkId;
+
+    fn handle(&mut self, opened: LinkOpened, ctx: &mut Self::Context) -> LinkId {
+        self.next_link += 1;
+        let LinkOpened {
+            cluster,
+            term,
+            to,
+            answers,
+        } = opened;
+        let rank = (cluster.generation, term);
+        if to != self.id || rank < self.highest {
+            let reason = if to == self.id {
+                "a newer leader is known"
+            } else {
+                "another incarnation lives here"
+            };
+            // If even this cannot be said, the leader will find out by silence.
+            let _ = answers.try_send(LinkUp::Refused(reason.to_owned()));
+            return self.next_link;
+        }
+        self.highest = rank;
+        self.current = Some(Current {
+            id: self.next_link,
+            cluster,
+            term,
+            answers,
+            assigned: false,
+        });
+        self.joiner.do_send(Linked(true));
+        self.describe(LinkUp::Opened, ctx);
+        self.next_link
+    }
+}
+
+impl Handler<LinkDownReceived> for LinkEnd {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        LinkDownReceived { link, down }: LinkDownReceived,
+        ctx: &mut Self::Context,
+    ) {
+        let Some(current) = self.current.as_mut().filter(|current| current.id == link) else {
+            return;
+        };
+        match down {
+            LinkDown::Open { .. } => {}
+            LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
+            LinkDown::Assign {
+                full,
+                upsert,
+                remove,
+            } => {
+                let (generation, term) = (current.cluster.generation, current.term);
+                let first = full && !current.assigned;
+                current.assigned |= full;
+                self.want(full, &upsert, &remove);
+                self.agent.do_send(AssignPods {
+                    generation,
+                    term,
+                    full,
+                    upsert,
+                    remove,
+                });
+                if first {
+                    let reports = self.reports.values().cloned().collect();
+                    self.say(LinkUp::Reports(reports));
+                }
+            }
+        }
+    }
+}
+
+impl Handler<LinkEnded> for LinkEnd {
+    type Result = ();
+
+    fn handle(&mut self, LinkEnded { link }: LinkEnded, _: &mut Self::Context) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.id == link)
+        {
+            self.current = None;
+            self.joiner.do_send(Linked(false));
+        }
+    }
+}
+
+impl Handler<PodReports> for LinkEnd {
+    type Result = ();
+
+    fn handle(&mut self, PodReports(reports): PodReports, _: &mut Self::Context) {
+        for report in reports
+            .iter()
+            .filter(|report| self.wanted.contains(&report.uid))
+        {
+            self.reports.insert(report.uid.clone(), report.clone());
+        }
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.assigned)
+        {
+            self.say(LinkUp::Reports(reports));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a node counts about itself, on a registry of its own (several nodes may share a process in a simulation).
+//!
+//! Deliberately only what actors know; the machine's and the API's figures register themselves on the same registry.
+
+use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::wire::Contact;
+use crate::raft::{Role, Status, Term};
+use crate::store::View;
+
+/// Consensus and store figures of one node.
+#[derive(Clone)]
+pub struct RaftMetrics {
+    term: IntGauge,
+    commit: IntGauge,
+    applied: IntGauge,
+    leads: IntGauge,
+    leader_changes: IntCounter,
+    voters: IntGauge,
+    keys: IntGauge,
+    revision: IntGauge,
+    bytes: IntGauge,
+    lag: IntGaugeVec,
+    last_leader: std::cell::Cell<Option<(Term, Option<crate::raft::PeerId>)>>,
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+impl RaftMetrics {
+    /// Registers the figures; fails if the registry has them already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let leader_changes = IntCounter::new(
+            "kagero_raft_leader_changes_total",
+            "Times this node saw another leader take over",
+        )?;
+        registry.register(Box::new(leader_changes.clone()))?;
+        let lag = IntGaugeVec::new(
+            Opts::new(
+                "kagero_peer_lag_entries",
+                "Log entries a member lags behind this leader; only on the leader",
+            ),
+            &["peer"],
+        )?;
+        registry.register(Box::new(lag.clone()))?;
+        Ok(Self {
+            term: gauge(registry, "kagero_raft_term", "Raft term of this node")?,
+            commit: gauge(
+                registry,
+                "kagero_raft_commit_index",
+                "Highest log index this node knows committed",
+            )?,
+            applied: gauge(
+                registry,
+                "kagero_raft_applied_index",
+                "Highest log index this node has applied",
+            )?,
+            leads: gauge(
+                registry,
+                "kagero_raft_is_leader",
+                "1 while this node leads, else 0",
+            )?,
+            leader_changes,
+            voters: gauge(
+                registry,
+                "kagero_raft_voters",
+                "Voters in this node's newest configuration",
+            )?,
+            keys: gauge(
+                registry,
+                "kagero_store_keys",
+                "Objects in this node's store",
+            )?,
+            revision: gauge(
+                registry,
+                "kagero_store_revision",
+                "Revision of this node's store",
+            )?,
+            bytes: gauge(
+                registry,
+                "kagero_store_bytes",
+                "Bytes of values in this node's store",
+            )?,
+            lag,
+            last_leader: std::cell::Cell::new(None),
+        })
+    }
+
+    /// Takes over the state after a step.
+    pub(super) fn observe(&self, status: &Status, view: &View) {
+        self.term.set(status.term as i64);
+        self.commit.set(status.commit as i64);
+        self.applied.set(status.applied as i64);
+        self.leads.set(i64::from(status.role == Role::Leader));
+        self.voters.set(status.configuration.voters.len() as i64);
+        self.keys.set(view.len() as i64);
+        self.revision.set(view.revision() as i64);
+        self.bytes.set(view.value_bytes() as i64);
+        self.observe_leader(status);
+    }
+
+    fn observe_leader(&self, status: &Status) {
+        let now = Some((status.term, status.leader));
+        let before = self.last_leader.replace(now);
+        if before != now && status.leader.is_some() {
+            self.leader_changes.inc();
+        }
+        if before != now {
+            self.lag.reset();
+        }
+        for (id, progress) in &status.progress {
+            let contact = status
+                .configuration
+                .contacts
+                .get(id)
+                .and_then(|bytes| Contact::decode(bytes).ok());
+            let name = contact.map_or_else(|| id.to_string(), |contact| contact.name);
+            self.lag
+                .with_label_values(&[&name])
+                .set(status.last.saturating_sub(progress.matched) as i64);
+        }
+    }
+}
+
+/// Figures that only the leader has: of the whole cluster's pods and nodes.
+#[derive(Clone)]
+pub struct ClusterMetrics {
+    /// Pods by phase.
+    pub(super) pods: IntGaugeVec,
+    /// Nodes by readiness.
+    pub(super) nodes: IntGaugeVec,
+    /// CPU that a node's pods use, in cores.
+    pub(super) cpu: GaugeVec,
+    /// Memory that a node's pods use, in bytes.
+    pub(super) memory: IntGaugeVec,
+}
+
+impl ClusterMetrics {
+    /// Registers the figures; fails if the registry has them already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let pods = IntGaugeVec::new(
+            Opts::new("kagero_pods", "Pods by phase; only on the leader"),
+            &["phase"],
+        )?;
+        let nodes = IntGaugeVec::new(
+            Opts::new("kagero_nodes", "Nodes by readiness; only on the leader"),
+            &["ready"],
+        )?;
+        let cpu = GaugeVec::new(
+            Opts::new(
+                "kagero_pods_cpu_cores",
+                "CPU that a node's pods use, in cores; only on the leader",
+            ),
+            &["node"],
+        )?;
+        let memory = IntGaugeVec::new(
+            Opts::new(
+                "kagero_pods_memory_bytes",
+                "Memory that a node's pods use; only on the leader",
+            ),
+            &["node"],
+        )?;
+        registry.register(Box::new(pods.clone()))?;
+        registry.register(Box::new(nodes.clone()))?;
+        registry.register(Box::new(cpu.clone()))?;
+        registry.register(Box::new(memory.clone()))?;
+        Ok(Self {
+            pods,
+            nodes,
+            cpu,
+            memory,
+        })
+    }
+
+    /// Forgets everything: this node no longer leads.
+    pub(super) fn reset(&self) {
+        self.pods.reset();
+        self.nodes.reset();
+        self.cpu.reset();
+        self.memory.reset();
+    }
+}

@@ -1,0 +1,427 @@
+//! The leader's link to one node: dials it, pushes its pods, polls it, and writes down what it says.
+//!
+//! The master calls the node, never the reverse (as in Borg). A node from which nothing was heard for
+//! [`SILENCE_NOT_READY_MS`] is marked; what follows from that is the node life-cycle controller's business.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::dial::{Connection, DialError, dial};
+use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
+use super::metrics::ClusterMetrics;
+use super::node_links::LinkReady;
+use super::node_messages::{NodeDescription, PodReport, WireAssignment};
+use super::node_status::{UsageMeter, node_status};
+use super::registration::{patch_status, remove_pod, report_pod};
+use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
+use crate::env::clock::Clock;
+use crate::env::entropy::Entropy;
+use crate::env::frames::{Backoff, Outbox};
+use crate::env::network::Network;
+use crate::raft::{ClusterId, PeerId, Term};
+use crate::resource::{ObjectKey, Reply, Request, Status};
+
+/// The node is asked for life and load this often.
+const POLL_MS: u64 = 2_000;
+/// Silence after which a node is NotReady (DESIGN.md, Masters and nodes).
+pub(super) const SILENCE_NOT_READY_MS: u64 = 10_000;
+/// How often silence is looked at.
+const LOOK_MS: u64 = 500;
+/// Pause before reports that could not be written are tried again.
+const RETRY_MS: u64 = 500;
+/// The longest rest between two attempts to dial: a node that comes back must not wait long for its pods.
+const REST_MS_MAX: u64 = 1_000;
+
+/// Pods for the node; dropped unless the link is open and has been given everything before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Assign {
+    /// True if this is everything.
+    pub(super) full: bool,
+    /// New or changed pods.
+    pub(super) upsert: Vec<WireAssignment>,
+    /// UIDs of pods no longer wanted.
+    pub(super) remove: Vec<String>,
+}
+
+/// This node leads no more, or the node is another's: stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Hang;
+
+/// To whom, and on whose behalf.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) id: PeerId,
+    pub(super) address: String,
+    pub(super) cluster: ClusterId,
+    pub(super) term: Term,
+    /// Whether the store already calls the node ready.
+    pub(super) ready: bool,
+}
+
+/// What a link needs from around it.
+pub(super) struct Neighbours {
+    pub(super) network: Rc<dyn Network>,
+    pub(super) clock: Rc<dyn Clock>,
+    pub(super) entropy: Entropy,
+    pub(super) submit: Recipient<Submit>,
+    pub(super) ready: Recipient<LinkReady>,
+    pub(super) metrics: ClusterMetrics,
+}
+
+/// The actor.
+pub(super) struct NodeLink {
+    target: Target,
+    around: Neighbours,
+    outbox: Option<Outbox<FromDialler>>,
+    backoff: Backoff,
+    /// Everything has been sent on the open connection, so changes may follow.
+    complete: bool,
+    heard: Instant,
+    /// Whether the store calls the node ready, as far as this link wrote it.
+    ready: bool,
+    /// The status last written on the node's own word.
+    told: Option<Value>,
+    usage: UsageMeter,
+    /// The newest unwritten report of each pod, by UID.
+    reports: BTreeMap<String, PodReport>,
+    /// The Node's status to write, if any.
+    status: Option<Value>,
+    writing: bool,
+}
+
+/// The node spoke.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Heard(LinkUp);
+
+/// The connection ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct HungUp(String);
+
+/// A batch of writes ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Written {
+    status: Option<Value>,
+    reports: Vec<PodReport>,
+    replies: Vec<Result<Reply, Status>>,
+}
+
+impl NodeLink {
+    pub(super) fn new(target: Target, around: Neighbours) -> Self {
+        Self {
+            ready: target.ready,
+            target,
+            around,
+            outbox: None,
+            backoff: Backoff::default(),
+            complete: false,
+            heard: Instant::now(),
+            told: None,
+            usage: UsageMeter::default(),
+            reports: BTreeMap::new(),
+            status: None,
+            writing: false,
+        }
+    }
+
+    fn dial(&mut self, ctx: &mut Context<Self>) {
+        let (network, address) = (self.around.network.clone(), self.target.address.clone());
+        let dialling = async move { dial(network.as_ref(), &address).await };
+        // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
+        ctx.spawn(
+            dialling
+                .into_actor(self)
+                .map(|result, link, ctx| link.on_dialled(result, ctx)),
+        );
+    }
+
+    fn on_dialled(&mut self, result: Result<Connection, DialError>, ctx: &mut Context<Self>) {
+        match result {
+            Ok((outbox, mut inbox)) => {
+                self.outbox = Some(outbox);
+                let Target {
+                    cluster, term, id, ..
+                } = self.target;
+                self.say(LinkDown::Open {
+                    cluster,
+                    term,
+                    to: id,
+                });
+                let me = ctx.address();
+                let listening = async move {
+                    let reason = loop {
+                        match inbox.next().await {
+                            Some(Ok(FromListener::Link(up))) => me.do_send(Heard(up)),
+                            Some(Ok(other)) => break format!("unexpected frame {other:?}"),
+                            Some(Err(error)) => break error.to_string(),
+                            None => break "closed".to_owned(),
+                        }
+                    };
+                    me.do_send(HungUp(reason));
+                };
+                ctx.spawn(listening.into_actor(self));
+            }
+            Err(error) => {
+                tracing::debug!(node = self.target.name, %error, "cannot reach a node");
+                self.rest(ctx);
+            }
+        }
+    }
+
+    fn rest(&mut self, ctx: &mut Context<Self>) {
+        self.outbox = None;
+        self.complete = false;
+        let rest = self
+            .backoff
+            .wait(&mut self.around.entropy)
+            .min(Duration::from_millis(REST_MS_MAX));
+        ctx.run_later(rest, Self::dial);
+    }
+
+    /// Says something to the node. A full buffer means that it does not read; its silence will show.
+    fn say(&mut self, down: LinkDown) {
+        let Some(outbox) = &self.outbox else { return };
+        if let Err(error) = outbox.send(&FromDialler::Link(down)) {
+            tracing::warn!(node = self.target.name, %error, "cannot tell a node its pods; the link begins anew");
+            // Dropping the outbox ends the connection; the inbox's end then dials again and sends everything.
+            self.outbox = None;
+        }
+    }
+
+    /// Writes down what the node says of itself, if that is news.
+    fn describe(&mut self, description: &NodeDescription, ctx: &mut Context<Self>) {
+        let mut status = node_status(&self.target.name, description);
+        let ready = description.problem.is_none();
+        if self.ready == ready && self.told.as_ref() == Some(&status) {
+            return;
+        }
+        self.told = Some(status.clone());
+        if self.ready != ready {
+            status["conditions"][0]["lastTransitionTime"] = json!(self.now());
+        }
+        self.ready = ready;
+        self.status = Some(status);
+        self.write(ctx);
+    }
+
+    /// Marks the node silent if it has been.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if !self.ready || self.heard.elapsed() < Duration::from_millis(SILENCE_NOT_READY_MS) {
+            return;
+        }
+        tracing::warn!(
+            node = self.target.name,
+            "silent for {SILENCE_NOT_READY_MS} ms: not ready"
+        );
+        self.ready = false;
+        self.told = None;
+        let condition = json!({
+            "type": "Ready",
+            "status": "Unknown",
+            "reason": "NodeStatusUnknown",
+            "message": format!("nothing heard for {} s", SILENCE_NOT_READY_MS / 1_000),
+            "lastTransitionTime": self.now(),
+        });
+        self.status = Some(json!({ "conditions": [condition] }));
+        self.write(ctx);
+    }
+
+    fn now(&self) -> String {
+        self.around
+            .clock
+            .wall()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string()
+    }
+
+    /// Writes what there is to write, one batch at a time, so that an older report never overtakes a newer one.
+    fn write(&mut self, ctx: &mut Context<Self>) {
+        if self.writing || (self.reports.is_empty() && self.status.is_none()) {
+            return;
+        }
+        self.writing = true;
+        let status = self.status.take();
+        let mut reports = Vec::new();
+        while let Some((_, report)) = self.reports.pop_first() {
+            reports.push(report);
+            if reports.len() + 1 == SUBMIT_REQUESTS_MAX {
+                break;
+            }
+        }
+        let node = status
+            .clone()
+            .map(|status| patch_status(&self.target.name, status));
+        let requests = node
+            .into_iter()
+            .chain(reports.iter().map(request))
+            .collect();
+        let (submit, me) = (self.around.submit.clone(), ctx.address());
+        let writing = async move {
+            // No answer means that the node is stopping.
+            if let Ok(replies) = submit.send(Submit(requests)).await {
+                me.do_send(Written {
+                    status,
+                    reports,
+                    replies,
+                });
+            }
+        };
+        ctx.spawn(writing.into_actor(self));
+    }
+}
+
+/// The write for a report.
+fn request(report: &PodReport) -> Request {
+    let key = ObjectKey::new(report.namespace.as_str(), report.name.as_str());
+    if report.gone {
+        return remove_pod(&key, &report.uid);
+    }
+    // The agent encoded it; one that cannot be read is refused by validation, and said so.
+    let status = serde_json::from_slice(&report.status).unwrap_or(Value::Null);
+    report_pod(&key, &report.uid, status)
+}
+
+/// Whether a refused write is worth another attempt: not if the object is gone or is another's.
+fn worth_retrying(status: &Status) -> bool {
+    !matches!(
+        status.reason.as_str(),
+        "NotFound" | "Conflict" | "Invalid" | "BadRequest" | "Forbidden"
+    )
+}
+
+impl Actor for NodeLink {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.dial(ctx);
+        ctx.run_interval(Duration::from_millis(LOOK_MS), Self::look);
+        ctx.run_interval(Duration::from_millis(POLL_MS), |link, _| {
+            link.say(LinkDown::Poll)
+        });
+    }
+}
+
+impl Handler<HungUp> for NodeLink {
+    type Result = ();
+
+    fn handle(&mut self, HungUp(reason): HungUp, ctx: &mut Self::Context) {
+        tracing::debug!(node = self.target.name, reason, "the link ended");
+        self.rest(ctx);
+    }
+}
+
+impl Handler<Heard> for NodeLink {
+    type Result = ();
+
+    fn handle(&mut self, Heard(up): Heard, ctx: &mut Self::Context) {
+        if let LinkUp::Refused(reason) = up {
+            tracing::info!(node = self.target.name, reason, "the node refuses the link");
+            self.outbox = None;
+            return;
+        }
+        self.heard = Instant::now();
+        match up {
+            LinkUp::Opened(description) => {
+                self.backoff.reset();
+                self.describe(&description, ctx);
+                let (name, id) = (self.target.name.clone(), self.target.id);
+                self.around.ready.do_send(LinkReady { name, id });
+            }
+            LinkUp::Alive(description) => {
+                self.usage
+                    .observe(&self.target.name, &description, &self.around.metrics);
+                self.describe(&description, ctx);
+            }
+            LinkUp::Reports(reports) => {
+                self.reports.extend(
+                    reports
+                        .into_iter()
+                        .map(|report| (report.uid.clone(), report)),
+                );
+                self.write(ctx);
+            }
+            LinkUp::Refused(_) => unreachable!("handled above"),
+        }
+    }
+}
+
+impl Handler<Assign> for NodeLink {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        Assign {
+            full,
+            upsert,
+            remove,
+        }: Assign,
+        _: &mut Self::Context,
+    ) {
+        self.complete = self.outbox.is_some() && (self.complete || full);
+        if self.complete {
+            self.say(LinkDown::Assign {
+                full,
+                upsert,
+                remove,
+            });
+        }
+    }
+}
+
+impl Handler<Written> for NodeLink {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        Written {
+            status,
+            reports,
+            replies,
+        }: Written,
+        ctx: &mut Self::Context,
+    ) {
+        self.writing = false;
+        let mut replies = replies.into_iter();
+        let mut failed = false;
+        if let (Some(status), Some(Err(refused))) =
+            (&status, status.is_some().then(|| replies.next()).flatten())
+        {
+            tracing::warn!(node = self.target.name, %refused, "cannot write a node's status");
+            if worth_retrying(&refused) {
+                failed = true;
+                self.status.get_or_insert_with(|| status.clone());
+            }
+        }
+        for (report, reply) in reports.into_iter().zip(replies) {
+            let Err(refused) = reply else { continue };
+            tracing::debug!(pod = report.name, %refused, "cannot write a pod's report");
+            if worth_retrying(&refused) {
+                failed = true;
+                self.reports.entry(report.uid.clone()).or_insert(report);
+            }
+        }
+        if failed {
+            ctx.run_later(Duration::from_millis(RETRY_MS), Self::write);
+        } else {
+            self.write(ctx);
+        }
+    }
+}
+
+impl Handler<Hang> for NodeLink {
+    type Result = ();
+
+    fn handle(&mut self, _: Hang, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

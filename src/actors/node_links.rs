@@ -1,0 +1,396 @@
+//! The leader's links to all nodes: one [`NodeLink`] for each Node object, and what each must be told of a change.
+//!
+//! Deliberately without connections of its own and without opinions about placement: a pod's node is its
+//! `spec.nodeName`, a node's address its registration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::assignments::{assignment, needs};
+use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
+use super::metrics::ClusterMetrics;
+use super::node_link::{Assign, Hang, Neighbours, NodeLink, Target};
+use super::raft_peer::{GetStatus, RaftPeer};
+use super::registration::registered;
+use crate::env::Env;
+use crate::env::clock::Clock;
+use crate::env::entropy::Entropy;
+use crate::env::network::Network;
+use crate::raft::{ClusterId, PeerId, Term};
+use crate::resource::cache::Change;
+use crate::resource::{Cache, ObjectKey};
+
+/// How often the cluster's figures are counted anew.
+const COUNT_MS: u64 = 1_000;
+
+/// What the parent knows of one link.
+struct Line {
+    link: Addr<NodeLink>,
+    id: PeerId,
+    address: String,
+}
+
+/// Where a pod was last seen bound.
+#[derive(Clone, PartialEq, Eq)]
+struct Place {
+    node: String,
+    uid: String,
+}
+
+/// What exists only while this node leads.
+struct Reign {
+    term: Term,
+    cluster: Option<ClusterId>,
+    cache: Cache,
+    lines: BTreeMap<String, Line>,
+    /// Every bound pod's place. Invariant: what the nodes were told, or will be when their link opens.
+    placed: BTreeMap<ObjectKey, Place>,
+}
+
+/// A link opened: its node must be told everything.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LinkReady {
+    /// The node.
+    pub(super) name: String,
+    /// Its incarnation.
+    pub(super) id: PeerId,
+}
+
+/// The actor.
+pub struct NodeLinks {
+    network: Rc<dyn Network>,
+    clock: Rc<dyn Clock>,
+    entropy: Entropy,
+    submit: Recipient<Submit>,
+    peer: Addr<RaftPeer>,
+    metrics: ClusterMetrics,
+    reign: Option<Reign>,
+}
+
+/// The cluster's identity was read from the raft peer.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ClusterKnown {
+    term: Term,
+    cluster: ClusterId,
+}
+
+impl NodeLinks {
+    /// No links yet.
+    pub fn new(
+        env: &Env,
+        submit: Recipient<Submit>,
+        peer: Addr<RaftPeer>,
+        metrics: ClusterMetrics,
+    ) -> Self {
+        let (network, clock, entropy) =
+            (env.network.clone(), env.clock.clone(), env.entropy.clone());
+        Self {
+            network,
+            clock,
+            entropy,
+            submit,
+            peer,
+            metrics,
+            reign: None,
+        }
+    }
+
+    /// Makes the links fit the Node objects: one for each registered incarnation, none for others.
+    fn reconcile_links(&mut self, ctx: &mut Context<Self>) {
+        let Some(reign) = &mut self.reign else { return };
+        let Some(cluster) = reign.cluster else { return };
+        let nodes = reign.cache.list::<Node>();
+        let wanted: BTreeMap<String, (PeerId, String)> = nodes
+            .filter_map(|(key, node)| {
+                registered(node).map(|(id, contact)| (key.name.clone(), (id, contact.address)))
+            })
+            .collect();
+        reign.lines.retain(|name, line| {
+            let keep = wanted
+                .get(name)
+                .is_some_and(|(id, address)| *id == line.id && *address == line.address);
+            if !keep {
+                line.link.do_send(Hang);
+            }
+            keep
+        });
+        let fresh: Vec<String> = wanted
+            .keys()
+            .filter(|name| !reign.lines.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in fresh {
+            let (id, address) = wanted[&name].clone();
+            let ready = reign.is_ready(&name);
+            let target = Target {
+                name: name.clone(),
+                id,
+                address: address.clone(),
+                cluster,
+                term: reign.term,
+                ready,
+            };
+            let neighbours = Neighbours {
+                network: self.network.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                submit: self.submit.clone(),
+                ready: ctx.address().recipient(),
+                metrics: self.metrics.clone(),
+            };
+            reign.lines.insert(
+                name,
+                Line {
+                    link: NodeLink::new(target, neighbours).start(),
+                    id,
+                    address,
+                },
+            );
+        }
+    }
+
+    /// Counts pods and nodes for the dashboards.
+    fn count(&mut self) {
+        let Some(reign) = &self.reign else { return };
+        let mut phases: BTreeMap<&str, i64> =
+            ["pending", "running", "succeeded", "failed", "unknown"]
+                .into_iter()
+                .map(|phase| (phase, 0))
+                .collect();
+        for (_, pod) in reign.cache.list::<Pod>() {
+            let phase = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.as_deref())
+                .unwrap_or("Pending");
+            let silent = pod
+                .spec
+                .as_ref()
+                .and_then(|s| s.node_name.as_ref())
+                .is_some_and(|n| !reign.is_ready(n));
+            let phase = match phase {
+                "Running" if silent => "unknown",
+                "Running" => "running",
+                "Succeeded" => "succeeded",
+                "Failed" => "failed",
+                "Pending" => "pending",
+                _ => "unknown",
+            };
+            *phases.entry(phase).or_default() += 1;
+        }
+        for (phase, count) in phases {
+            self.metrics.pods.with_label_values(&[phase]).set(count);
+        }
+        let ready = reign
+            .cache
+            .list::<Node>()
+            .filter(|(key, _)| reign.is_ready(&key.name))
+            .count() as i64;
+        let all = reign.cache.list::<Node>().count() as i64;
+        self.metrics.nodes.with_label_values(&["true"]).set(ready);
+        self.metrics
+            .nodes
+            .with_label_values(&["false"])
+            .set(all - ready);
+    }
+}
+
+impl Reign {
+    fn is_ready(&self, node: &str) -> bool {
+        let node = self.cache.get::<Node>(&ObjectKey::new("", node));
+        let conditions = node
+            .and_then(|node| node.status.as_ref()?.conditions.as_deref())
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    }
+
+    /// Tells a node everything it must run.
+    fn assign_all(&self, node: &str) {
+        let Some(line) = self.lines.get(node) else {
+            return;
+        };
+        let upsert = self
+            .cache
+            .pods_on(node)
+            .map(|(key, pod)| assignment(&self.cache, key, pod))
+            .collect();
+        line.link.do_send(Assign {
+            full: true,
+            upsert,
+            remove: Vec::new(),
+        });
+    }
+
+    /// Notes where a pod is bound now; returns where it was, if that has changed.
+    fn place(&mut self, key: &ObjectKey) -> Option<Place> {
+        let now = self.cache.get::<Pod>(key).and_then(|pod| place(pod));
+        let before = match now.clone() {
+            Some(now) => self.placed.insert(key.clone(), now),
+            None => self.placed.remove(key),
+        };
+        before.filter(|before| now.as_ref() != Some(before))
+    }
+
+    /// Tells every node what a batch of changes means for it.
+    fn assign_changes(&mut self, changes: &[Change]) {
+        let mut touched: BTreeSet<ObjectKey> = BTreeSet::new();
+        for change in changes {
+            match change.prefix.as_str() {
+                "pods" => drop(touched.insert(change.key.clone())),
+                "configmaps" | "secrets" => touched.extend(self.readers(change)),
+                _ => {}
+            }
+        }
+        let mut news: BTreeMap<String, (Vec<_>, Vec<String>)> = BTreeMap::new();
+        for key in touched {
+            if let Some(left) = self.place(&key) {
+                news.entry(left.node).or_default().1.push(left.uid);
+            }
+            if let (Some(place), Some(pod)) = (self.placed.get(&key), self.cache.get::<Pod>(&key)) {
+                news.entry(place.node.clone())
+                    .or_default()
+                    .0
+                    .push(assignment(&self.cache, &key, pod));
+            }
+        }
+        for (name, (upsert, remove)) in news {
+            // A node without a link is told everything when it has one.
+            if let Some(line) = self.lines.get(&name) {
+                line.link.do_send(Assign {
+                    full: false,
+                    upsert,
+                    remove,
+                });
+            }
+        }
+    }
+
+    /// The bound pods that read a ConfigMap or Secret.
+    fn readers(&self, change: &Change) -> Vec<ObjectKey> {
+        let reads = |pod: &Pod| {
+            let needs = needs(pod);
+            let names = if change.prefix == "secrets" {
+                needs.secrets
+            } else {
+                needs.config_maps
+            };
+            names.contains(&change.key.name)
+        };
+        let pods = self.cache.in_namespace::<Pod>(&change.key.namespace);
+        pods.filter(|(_, pod)| reads(pod))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+}
+
+fn place(pod: &Pod) -> Option<Place> {
+    let node = pod.spec.as_ref()?.node_name.clone()?;
+    Some(Place {
+        node,
+        uid: pod.metadata.uid.clone()?,
+    })
+}
+
+impl Actor for NodeLinks {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(Duration::from_millis(COUNT_MS), |links, _| links.count());
+    }
+}
+
+impl Handler<BecameLeader> for NodeLinks {
+    type Result = ();
+
+    fn handle(&mut self, BecameLeader { term, view }: BecameLeader, ctx: &mut Self::Context) {
+        let (cache, unreadable) = Cache::fill(&view);
+        for (key, error) in unreadable {
+            tracing::error!(key, %error, "an object cannot be read and is ignored");
+        }
+        let bound = cache
+            .list::<Pod>()
+            .filter_map(|(key, pod)| Some((key.clone(), place(pod)?)));
+        let placed = bound.collect();
+        self.reign = Some(Reign {
+            term,
+            cluster: None,
+            cache,
+            lines: BTreeMap::new(),
+            placed,
+        });
+        let asked = self
+            .peer
+            .send(GetStatus)
+            .into_actor(self)
+            .map(move |status, _, ctx| {
+                // No answer means that the node is stopping.
+                if let Ok(Some((cluster, _))) = status {
+                    ctx.notify(ClusterKnown { term, cluster });
+                }
+            });
+        ctx.spawn(asked);
+    }
+}
+
+impl Handler<ClusterKnown> for NodeLinks {
+    type Result = ();
+
+    fn handle(&mut self, ClusterKnown { term, cluster }: ClusterKnown, ctx: &mut Self::Context) {
+        if let Some(reign) = self.reign.as_mut().filter(|reign| reign.term == term) {
+            reign.cluster = Some(cluster);
+            self.reconcile_links(ctx);
+        }
+    }
+}
+
+impl Handler<Applied> for NodeLinks {
+    type Result = ();
+
+    fn handle(&mut self, Applied { events, .. }: Applied, ctx: &mut Self::Context) {
+        let Some(reign) = &mut self.reign else { return };
+        let (changes, unreadable) = reign.cache.apply(&events);
+        for (key, error) in unreadable {
+            tracing::error!(key, %error, "an object cannot be read and is ignored");
+        }
+        reign.assign_changes(&changes);
+        if changes.iter().any(|change| change.prefix == "nodes") {
+            self.reconcile_links(ctx);
+        }
+    }
+}
+
+impl Handler<LinkReady> for NodeLinks {
+    type Result = ();
+
+    fn handle(&mut self, LinkReady { name, id }: LinkReady, _: &mut Self::Context) {
+        let same = |line: &Line| line.id == id;
+        if let Some(reign) = self
+            .reign
+            .as_ref()
+            .filter(|reign| reign.lines.get(&name).is_some_and(same))
+        {
+            reign.assign_all(&name);
+        }
+    }
+}
+
+impl Handler<LostLeadership> for NodeLinks {
+    type Result = ();
+
+    fn handle(&mut self, _: LostLeadership, _: &mut Self::Context) {
+        if let Some(reign) = self.reign.take() {
+            for line in reign.lines.values() {
+                line.link.do_send(Hang);
+            }
+        }
+        self.metrics.reset();
+    }
+}

@@ -1,0 +1,211 @@
+//! Takes Raft envelopes to other peers: one outgoing connection a peer, dialled when there is something to say.
+//!
+//! Loss is allowed, so nothing is queued beyond the connection's own bounded buffer. A refused or reset connection is
+//! told to the raft peer as a sign that the process is gone; silence is not.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::dial::{Connection, DialError, dial};
+use super::raft_peer::{PeerGone, SendEnvelopes};
+use super::wire::{Contact, FromDialler, FromListener};
+use crate::env::entropy::Entropy;
+use crate::env::frames::{Backoff, Inbox, Outbox};
+use crate::env::network::Network;
+use crate::raft::{Envelope, PeerId};
+
+/// The longest rest between two attempts to dial: a healed partition must not wait long for its leader.
+const REST_MS_MAX: u64 = 400;
+
+/// A connection to one peer.
+struct Line {
+    address: String,
+    state: State,
+    backoff: Backoff,
+}
+
+enum State {
+    /// Dialling; `latest` is sent as soon as that succeeds, older ones are lost.
+    Connecting {
+        latest: Vec<Envelope>,
+    },
+    Open(Outbox<FromDialler>),
+    /// Waiting before dialling again.
+    Resting,
+    /// The next envelope dials.
+    Idle,
+}
+
+/// The actor.
+pub struct Peers {
+    network: Rc<dyn Network>,
+    entropy: Entropy,
+    gone: Recipient<PeerGone>,
+    lines: BTreeMap<PeerId, Line>,
+}
+
+/// A connection ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Disconnected {
+    peer: PeerId,
+    gone: bool,
+}
+
+impl Peers {
+    /// Nobody is connected yet.
+    pub fn new(network: Rc<dyn Network>, entropy: Entropy, gone: Recipient<PeerGone>) -> Self {
+        Self {
+            network,
+            entropy,
+            gone,
+            lines: BTreeMap::new(),
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, address: String, ctx: &mut Context<Self>) {
+        let network = self.network.clone();
+        let dialling = async move { dial(network.as_ref(), &address).await };
+        // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
+        ctx.spawn(
+            dialling
+                .into_actor(self)
+                .map(move |result, peers, ctx| peers.on_dialled(peer, result, ctx)),
+        );
+    }
+
+    fn on_dialled(
+        &mut self,
+        peer: PeerId,
+        result: Result<Connection, DialError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(line) = self.lines.get_mut(&peer) else {
+            return;
+        };
+        match result {
+            Ok((outbox, inbox)) => {
+                line.backoff = Backoff::default();
+                let previous = std::mem::replace(&mut line.state, State::Open(outbox));
+                if let (State::Connecting { latest }, State::Open(outbox)) = (previous, &line.state)
+                {
+                    drop(outbox.send(&FromDialler::Raft(latest)));
+                }
+                ctx.spawn(watch(inbox, peer, ctx.address()).into_actor(self));
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "cannot reach a peer");
+                if error.is_gone() {
+                    self.gone.do_send(PeerGone(peer));
+                }
+                self.rest(peer, ctx);
+            }
+        }
+    }
+
+    /// Rests before the next attempt, a little longer each time.
+    fn rest(&mut self, peer: PeerId, ctx: &mut Context<Self>) {
+        let Some(line) = self.lines.get_mut(&peer) else {
+            return;
+        };
+        line.state = State::Resting;
+        let rest = line
+            .backoff
+            .wait(&mut self.entropy)
+            .min(Duration::from_millis(REST_MS_MAX));
+        ctx.run_later(rest, move |peers, _| {
+            if let Some(line) = peers.lines.get_mut(&peer) {
+                line.state = State::Idle;
+            }
+        });
+    }
+
+    fn send(
+        &mut self,
+        peer: PeerId,
+        contact: &Contact,
+        envelopes: Vec<Envelope>,
+        ctx: &mut Context<Self>,
+    ) {
+        let fresh = || Line {
+            address: contact.address.clone(),
+            state: State::Idle,
+            backoff: Backoff::default(),
+        };
+        let line = self.lines.entry(peer).or_insert_with(fresh);
+        match &mut line.state {
+            // Full or closed: lost, as a network may lose it; raft sends again.
+            State::Open(outbox) => drop(outbox.send(&FromDialler::Raft(envelopes))),
+            State::Connecting { latest } => *latest = envelopes,
+            State::Resting => {}
+            State::Idle => {
+                line.state = State::Connecting { latest: envelopes };
+                let address = line.address.clone();
+                self.dial(peer, address, ctx);
+            }
+        }
+    }
+}
+
+impl Actor for Peers {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1_024);
+    }
+}
+
+impl Handler<SendEnvelopes> for Peers {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        SendEnvelopes {
+            envelopes,
+            contacts,
+        }: SendEnvelopes,
+        ctx: &mut Self::Context,
+    ) {
+        // A line to a peer that left the configuration is of no use; its process is dead or has joined anew.
+        self.lines.retain(|peer, _| contacts.contains_key(peer));
+        let mut by_peer: BTreeMap<PeerId, Vec<Envelope>> = BTreeMap::new();
+        for envelope in envelopes {
+            by_peer.entry(envelope.to).or_default().push(envelope);
+        }
+        for (peer, envelopes) in by_peer {
+            match contacts.get(&peer).map(|bytes| Contact::decode(bytes)) {
+                Some(Ok(contact)) => self.send(peer, &contact, envelopes, ctx),
+                Some(Err(error)) => {
+                    tracing::warn!(%peer, %error, "a member's contact cannot be read")
+                }
+                None => tracing::debug!(%peer, "a message to one who is no member any more"),
+            }
+        }
+    }
+}
+
+/// Peers never answer on this connection; reading it shows when it ends, and how.
+async fn watch(mut inbox: Inbox<FromListener>, peer: PeerId, peers: Addr<Peers>) {
+    let gone = loop {
+        match inbox.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error.is_gone(),
+            None => break false,
+        }
+    };
+    peers.do_send(Disconnected { peer, gone });
+}
+
+impl Handler<Disconnected> for Peers {
+    type Result = ();
+
+    fn handle(&mut self, Disconnected { peer, gone }: Disconnected, ctx: &mut Self::Context) {
+        if gone {
+            self.gone.do_send(PeerGone(peer));
+        }
+        self.rest(peer, ctx);
+    }
+}

@@ -1,0 +1,658 @@
+//! The shell around the consensus core and the store: feeds the one, applies to the other, tells the rest.
+//!
+//! It performs a [`Ready`] in the order its documentation demands: restore, apply, answer, send. Deliberately
+//! without any idea of what the commands mean, and without sockets: envelopes leave through [`SendEnvelopes`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+
+use super::messages::{Applied, BecameLeader, LostLeadership};
+use super::metrics::RaftMetrics;
+use super::waiters::{Lost, Waiters};
+use crate::env::clock::Clock;
+use crate::env::entropy::Entropy;
+use crate::raft::{
+    BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Change, ClusterId, Config, Configuration, Entry, Envelope,
+    Index, Input, Payload, PeerId, Raft, Ready, Rejected, Role, Snapshot, Start, Status, Tag, Term,
+};
+use crate::store::{
+    Command, Compacted, Event, Outcome, ProposalId, Revision, Store, Transaction, View,
+};
+
+/// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
+const IDLE_MS: u64 = 50;
+
+/// Begin to take part, either as a founder or as one who joins.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct TakePart {
+    /// In which cluster.
+    pub cluster: ClusterId,
+    /// The founding configuration, or `None` to join.
+    pub founding: Option<Configuration>,
+}
+
+/// Envelopes came from other peers.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct EnvelopesReceived(pub Vec<Envelope>);
+
+/// A peer's process was seen gone (refused or reset), not merely silent.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct PeerGone(pub PeerId);
+
+/// Replicate these transactions, in order. Leader only.
+#[derive(Message, Debug)]
+#[rtype(result = "Vec<Result<Outcome, ProposeError>>")]
+pub struct Propose {
+    /// The proposer's wall clock, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What to do, each by itself.
+    pub transactions: Vec<Transaction>,
+}
+
+/// Why a proposal has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was not taken; certainly not executed.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// Another leader's entry took its place; certainly not executed.
+    #[error("another leader replaced the proposal")]
+    Replaced,
+    /// It may or may not have been executed.
+    #[error("the proposal's outcome is unknown")]
+    Unknown,
+    /// This node holds no replica.
+    #[error("this node is not a member of a cluster")]
+    NotMember,
+}
+
+/// A view that reflects every write acknowledged before this request.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<View, ProposeError>")]
+pub struct ReadIndex;
+
+/// Change the membership. Leader only.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<(), Rejected>")]
+pub struct Reconfigure(pub Change);
+
+/// The core's state; `None` outside of a cluster.
+#[derive(Message, Debug)]
+#[rtype(result = "Option<(ClusterId, Status)>")]
+pub struct GetStatus;
+
+/// The changes of keys with this prefix after a revision, as far as the store remembers them.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Vec<Event>, Compacted>")]
+pub struct GetHistory {
+    /// Keys' prefix.
+    pub prefix: String,
+    /// Exclusive lower bound.
+    pub after: Revision,
+}
+
+/// Out: envelopes to send, with their receivers' contacts. Loss is allowed.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct SendEnvelopes {
+    /// The messages.
+    pub envelopes: Vec<Envelope>,
+    /// How each member is reached.
+    pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
+}
+
+/// Out: the store moved on, or the role changed. Sent in order and without gaps.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct Published {
+    /// The newest state.
+    pub view: View,
+    /// The changes since the last one; empty after a `restored`.
+    pub events: Arc<Vec<Event>>,
+    /// The state was replaced by a snapshot: watches must begin anew.
+    pub restored: bool,
+    /// Where this peer stands.
+    pub standing: Standing,
+}
+
+/// A peer's place in its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The cluster and generation.
+    pub cluster: ClusterId,
+    /// This incarnation.
+    pub id: PeerId,
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// The leader it knows.
+    pub leader: Option<PeerId>,
+    /// Every member's contact.
+    pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    /// A leader that has committed and applied an entry of its own term, so that its view is complete.
+    pub leads: bool,
+}
+
+/// Those who hear of a peer's progress.
+pub struct Neighbours {
+    /// Takes envelopes to other peers.
+    pub send: Recipient<SendEnvelopes>,
+    /// Hears of every change (the store front).
+    pub published: Recipient<Published>,
+    /// The leader's own actors.
+    pub leader_team: Vec<LeaderMember>,
+}
+
+/// One of the leader's own actors.
+pub struct LeaderMember {
+    /// Told when this node begins to lead.
+    pub became: Recipient<BecameLeader>,
+    /// Told of changes while it leads.
+    pub applied: Recipient<Applied>,
+    /// Told when it no longer leads.
+    pub lost: Recipient<LostLeadership>,
+}
+
+impl LeaderMember {
+    /// From an actor that handles all three.
+    pub fn of<A>(address: &Addr<A>) -> Self
+    where
+        A: Actor<Context = Context<A>>
+            + Handler<BecameLeader>
+            + Handler<Applied>
+            + Handler<LostLeadership>,
+    {
+        Self {
+            became: address.clone().recipient(),
+            applied: address.clone().recipient(),
+            lost: address.clone().recipient(),
+        }
+    }
+}
+
+/// The actor. Invariants: `leading` is set only between `BecameLeader` and `LostLeadership`;
+/// `contacts` are those of the newest configuration in the log.
+pub struct RaftPeer {
+    id: PeerId,
+    config: Config,
+    clock: Rc<dyn Clock>,
+    entropy: Entropy,
+    neighbours: Neighbours,
+    metrics: RaftMetrics,
+    member: Option<Member>,
+    /// Fires at the core's next deadline.
+    timer: Option<SpawnHandle>,
+}
+
+/// What exists only inside a cluster.
+struct Member {
+    cluster: ClusterId,
+    raft: Raft,
+    store: Store,
+    contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    waiters: Waiters,
+    tags: BTreeMap<Tag, Pending>,
+    next_tag: Tag,
+    next_sequence: u64,
+    /// The term this peer leads with a complete view.
+    leading: Option<Term>,
+    /// What the store front was last told.
+    told: Option<Standing>,
+    /// Reads that wait for an index to be applied.
+    reads: VecDeque<(Index, oneshot::Sender<Result<View, ProposeError>>)>,
+    applied: Index,
+    /// The term of the entry at `applied`.
+    applied_term: Term,
+}
+
+/// A request the core has not yet answered.
+enum Pending {
+    Propose(Vec<oneshot::Sender<Result<Outcome, ProposeError>>>),
+    Read(oneshot::Sender<Result<View, ProposeError>>),
+    Reconfigure(oneshot::Sender<Result<(), Rejected>>),
+}
+
+impl RaftPeer {
+    /// A peer that is not yet part of any cluster.
+    pub fn new(
+        id: PeerId,
+        config: Config,
+        clock: Rc<dyn Clock>,
+        entropy: Entropy,
+        neighbours: Neighbours,
+        metrics: RaftMetrics,
+    ) -> Self {
+        Self {
+            id,
+            config,
+            clock,
+            entropy,
+            neighbours,
+            metrics,
+            member: None,
+            timer: None,
+        }
+    }
+
+    /// Steps the core and performs what it returns.
+    fn step(&mut self, input: Input) {
+        let now = self.clock.now();
+        if let Some(member) = &mut self.member {
+            let ready = member.raft.step(input, now);
+            self.perform(ready);
+        }
+    }
+
+    /// Sets the timer for the core's next deadline.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let idle = Duration::from_millis(IDLE_MS);
+        let wait = self.member.as_ref().map_or(idle, |member| {
+            member.raft.deadline().saturating_sub(self.clock.now())
+        });
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        // At least a millisecond, so that a clock that stands still cannot spin the actor.
+        let wait = wait.max(Duration::from_millis(1));
+        self.timer = Some(ctx.run_later(wait, |peer, ctx| {
+            peer.step(Input::Tick);
+            peer.arm(ctx);
+        }));
+    }
+
+    /// A fresh tag for a request.
+    fn tag(member: &mut Member, pending: Pending) -> Tag {
+        member.next_tag += 1;
+        member.tags.insert(member.next_tag, pending);
+        member.next_tag
+    }
+}
+
+impl Actor for RaftPeer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1_024);
+        self.arm(ctx);
+    }
+}
+
+impl Handler<TakePart> for RaftPeer {
+    type Result = ();
+
+    fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) {
+        if self.member.is_some() {
+            return;
+        }
+        // A founder begins as if it had restored the empty state; who joins is sent a snapshot before any entry.
+        let (applied, applied_term) = if founding.is_some() {
+            (BOOTSTRAP_INDEX, BOOTSTRAP_TERM)
+        } else {
+            (0, 0)
+        };
+        let start = founding.map_or(Start::Join, Start::Bootstrap);
+        let now = self.clock.now();
+        let raft = Raft::new(
+            self.config.clone(),
+            self.id,
+            cluster,
+            start,
+            now,
+            self.entropy.fork(),
+        );
+        self.member = Some(Member {
+            cluster,
+            contacts: Arc::new(raft.status(now).configuration.contacts),
+            raft,
+            store: Store::new(),
+            waiters: Waiters::default(),
+            tags: BTreeMap::new(),
+            next_tag: 0,
+            next_sequence: 0,
+            leading: None,
+            told: None,
+            reads: VecDeque::new(),
+            applied,
+            applied_term,
+        });
+        tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), "takes part");
+        self.step(Input::Tick);
+    }
+}
+
+impl Handler<EnvelopesReceived> for RaftPeer {
+    type Result = ();
+
+    fn handle(&mut self, EnvelopesReceived(envelopes): EnvelopesReceived, _: &mut Self::Context) {
+        for envelope in envelopes {
+            self.step(Input::Message(envelope));
+        }
+    }
+}
+
+impl Handler<PeerGone> for RaftPeer {
+    type Result = ();
+
+    fn handle(&mut self, PeerGone(peer): PeerGone, ctx: &mut Self::Context) {
+        self.step(Input::Unreachable(peer));
+        // The core may want to stand for election much sooner now.
+        self.arm(ctx);
+    }
+}
+
+impl Handler<Propose> for RaftPeer {
+    type Result = ResponseFuture<Vec<Result<Outcome, ProposeError>>>;
+
+    fn handle(
+        &mut self,
+        Propose {
+            time_ms,
+            transactions,
+        }: Propose,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let count = transactions.len();
+        let Some(member) = &mut self.member else {
+            return Box::pin(async move { vec![Err(ProposeError::NotMember); count] });
+        };
+        let (answers, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| oneshot::channel()).unzip();
+        let mut payloads = Vec::with_capacity(count);
+        for transaction in transactions {
+            member.next_sequence += 1;
+            let id = ProposalId {
+                origin: self.id.0,
+                sequence: member.next_sequence,
+            };
+            payloads.push(
+                Command {
+                    id,
+                    time_ms,
+                    transaction,
+                }
+                .encode(),
+            );
+        }
+        let tag = Self::tag(member, Pending::Propose(answers));
+        self.step(Input::Propose(tag, payloads));
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(count);
+            for receiver in receivers {
+                outcomes.push(receiver.await.unwrap_or(Err(ProposeError::Unknown)));
+            }
+            outcomes
+        })
+    }
+}
+
+impl Handler<ReadIndex> for RaftPeer {
+    type Result = LocalBoxFuture<'static, Result<View, ProposeError>>;
+
+    fn handle(&mut self, _: ReadIndex, _: &mut Self::Context) -> Self::Result {
+        let Some(member) = &mut self.member else {
+            return Box::pin(async { Err(ProposeError::NotMember) });
+        };
+        let (answer, receiver) = oneshot::channel();
+        let tag = Self::tag(member, Pending::Read(answer));
+        self.step(Input::Read(tag));
+        Box::pin(async move { receiver.await.unwrap_or(Err(ProposeError::Unknown)) })
+    }
+}
+
+impl Handler<Reconfigure> for RaftPeer {
+    type Result = LocalBoxFuture<'static, Result<(), Rejected>>;
+
+    fn handle(&mut self, Reconfigure(change): Reconfigure, _: &mut Self::Context) -> Self::Result {
+        let Some(member) = &mut self.member else {
+            return Box::pin(async { Err(Rejected::NotLeader { leader: None }) });
+        };
+        let (answer, receiver) = oneshot::channel();
+        let tag = Self::tag(member, Pending::Reconfigure(answer));
+        self.step(Input::Reconfigure(tag, change));
+        Box::pin(async move {
+            receiver
+                .await
+                .unwrap_or(Err(Rejected::NotLeader { leader: None }))
+        })
+    }
+}
+
+impl Handler<GetStatus> for RaftPeer {
+    type Result = MessageResult<GetStatus>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        let now = self.clock.now();
+        MessageResult(
+            self.member
+                .as_ref()
+                .map(|member| (member.cluster, member.raft.status(now))),
+        )
+    }
+}
+
+impl Handler<GetHistory> for RaftPeer {
+    type Result = MessageResult<GetHistory>;
+
+    fn handle(
+        &mut self,
+        GetHistory { prefix, after }: GetHistory,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let history = self
+            .member
+            .as_ref()
+            .map(|member| member.store.history(after, &prefix));
+        MessageResult(history.unwrap_or(Ok(Vec::new())))
+    }
+}
+
+impl RaftPeer {
+    /// Performs the core's output, in the order its documentation demands.
+    fn perform(&mut self, ready: Ready) {
+        let now = self.clock.now();
+        let Some(member) = &mut self.member else {
+            return;
+        };
+        let restored = ready.restore.is_some();
+        if let Some(snapshot) = ready.restore {
+            member.restore(&snapshot);
+        }
+        // Before applying, because a lone voter commits what it is asked in the same step.
+        for (tag, accepted) in ready.proposed {
+            member.await_proposed(tag, accepted);
+        }
+        let events = member.apply(ready.committed);
+        for (tag, index) in ready.reads {
+            member.answer_read(tag, index);
+        }
+        member.serve_reads();
+        let status = member.raft.status(now);
+        if *member.contacts != status.configuration.contacts {
+            member.contacts = Arc::new(status.configuration.contacts.clone());
+        }
+        if !ready.messages.is_empty() {
+            let contacts = member.contacts.clone();
+            self.neighbours.send.do_send(SendEnvelopes {
+                envelopes: ready.messages,
+                contacts,
+            });
+        }
+        self.metrics.observe(&status, &member.store.view());
+        self.publish(&status, events, restored);
+        if ready.snapshot_wanted {
+            self.give_snapshot();
+        }
+    }
+
+    /// Tells the store front and, while leading, the leader's team.
+    fn publish(&mut self, status: &Status, events: Vec<Event>, restored: bool) {
+        let Some(member) = &mut self.member else {
+            return;
+        };
+        let own_term_applied = status.role == Role::Leader && member.applied_term == status.term;
+        let leading = own_term_applied.then_some(status.term);
+        let lost = member.leading.is_some() && member.leading != leading;
+        let won = leading.is_some() && member.leading != leading;
+        member.leading = leading;
+        let standing = Standing {
+            cluster: member.cluster,
+            id: self.id,
+            role: status.role,
+            term: status.term,
+            leader: status.leader,
+            contacts: member.contacts.clone(),
+            leads: leading.is_some(),
+        };
+        let events = Arc::new(events);
+        let view = member.store.view();
+        if restored || !events.is_empty() || member.told.as_ref() != Some(&standing) {
+            member.told = Some(standing.clone());
+            self.neighbours.published.do_send(Published {
+                view: view.clone(),
+                events: events.clone(),
+                restored,
+                standing,
+            });
+        }
+        for neighbour in &self.neighbours.leader_team {
+            if lost {
+                neighbour.lost.do_send(LostLeadership);
+            }
+            if won {
+                neighbour.became.do_send(BecameLeader {
+                    term: status.term,
+                    view: view.clone(),
+                });
+            } else if leading.is_some() && !events.is_empty() {
+                neighbour.applied.do_send(Applied {
+                    view: view.clone(),
+                    events: events.clone(),
+                });
+            }
+        }
+    }
+
+    /// Answers the core's wish for a snapshot of the applied state.
+    fn give_snapshot(&mut self) {
+        let Some(member) = &self.member else { return };
+        let (index, data) = (member.applied, member.store.snapshot().encode());
+        tracing::debug!(index, bytes = data.len(), "snapshot for a lagging member");
+        self.step(Input::Snapshot { index, data });
+    }
+}
+
+impl Member {
+    /// Replaces the state by a snapshot's. A snapshot that cannot be read stops the process: its sender's state and
+    /// this program's understanding of it differ, and going on would diverge.
+    fn restore(&mut self, snapshot: &Snapshot) {
+        self.store = match Store::restore(&snapshot.data) {
+            Ok(store) => store,
+            Err(error) => panic!(
+                "the leader's snapshot at index {} cannot be restored: {error}",
+                snapshot.index
+            ),
+        };
+        self.applied = snapshot.index;
+        self.applied_term = snapshot.term;
+        self.waiters.skip_to(snapshot.index);
+    }
+
+    /// Applies committed entries and answers those who proposed them.
+    fn apply(&mut self, entries: Vec<Entry>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for entry in entries {
+            assert_eq!(
+                entry.index,
+                self.applied + 1,
+                "entries are applied in order, each once"
+            );
+            self.applied = entry.index;
+            self.applied_term = entry.term;
+            let outcome = match &entry.payload {
+                Payload::Empty | Payload::Configuration(_) => None,
+                Payload::Command(bytes) => Some(self.execute(entry.index, bytes, &mut events)),
+            };
+            self.waiters.applied(entry.index, entry.term, outcome);
+        }
+        events
+    }
+
+    /// Executes one command. One that this version does not know halts the replica rather than let it diverge.
+    fn execute(&mut self, index: Index, bytes: &[u8], events: &mut Vec<Event>) -> Outcome {
+        let command = match Command::decode(bytes) {
+            Ok(command) => command,
+            Err(error) => {
+                panic!("the command at index {index} cannot be read by this version: {error}")
+            }
+        };
+        let applied = self.store.apply(&command);
+        events.extend(applied.events);
+        applied.outcome
+    }
+
+    /// Registers who waits for accepted proposals, and refuses the rest.
+    fn await_proposed(&mut self, tag: Tag, accepted: Result<(Index, Term), Rejected>) {
+        match (self.tags.remove(&tag), accepted) {
+            (Some(Pending::Propose(answers)), Ok((first, term))) => {
+                for (index, answer) in (first..).zip(answers) {
+                    self.waiters.wait(index, term, answer);
+                }
+            }
+            (Some(Pending::Propose(answers)), Err(rejected)) => {
+                for answer in answers {
+                    // The asker may have gone; then nobody misses the answer.
+                    let _ = answer.send(Err(rejected.clone().into()));
+                }
+            }
+            (Some(Pending::Reconfigure(answer)), accepted) => {
+                let _ = answer.send(accepted.map(|_| ()));
+            }
+            (Some(Pending::Read(_)) | None, _) => {
+                unreachable!("the core answers a tag by its own kind, once")
+            }
+        }
+    }
+
+    fn answer_read(&mut self, tag: Tag, index: Result<Index, Rejected>) {
+        let Some(Pending::Read(answer)) = self.tags.remove(&tag) else {
+            unreachable!("the core answers a read's tag once")
+        };
+        match index {
+            Ok(index) => self.reads.push_back((index, answer)),
+            Err(rejected) => drop(answer.send(Err(rejected.into()))),
+        }
+    }
+
+    /// Serves the reads whose index has been applied.
+    fn serve_reads(&mut self) {
+        let view = self.store.view();
+        let applied = self.applied;
+        let (ready, waiting) = self
+            .reads
+            .drain(..)
+            .partition(|(index, _)| *index <= applied);
+        self.reads = waiting;
+        for (_, answer) in VecDeque::from(ready) {
+            let _ = answer.send(Ok(view.clone()));
+        }
+    }
+}
+
+impl From<Lost> for ProposeError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Replaced => Self::Replaced,
+            Lost::Unknown => Self::Unknown,
+        }
+    }
+}

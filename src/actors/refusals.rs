@@ -1,0 +1,51 @@
+//! How the store front refuses, in Kubernetes' `Status`.
+//!
+//! Only what consensus adds to the resource room's refusals.
+
+use crate::resource::Status;
+use crate::store::{Compacted, Revision};
+
+/// Between nodes only: the node asked does not lead, and nothing was done.
+const NOT_LEADER: &str = "NotLeader";
+
+/// The node asked does not lead; ask another.
+pub(super) fn not_leader() -> Status {
+    Status::new(503, NOT_LEADER, "this node does not lead the cluster")
+}
+
+/// Whether a refusal means that nothing was done and another node may.
+pub(super) fn is_not_leader(status: &Status) -> bool {
+    status.reason == NOT_LEADER
+}
+
+/// No leader was found in time; nothing was done.
+pub(super) fn no_leader() -> Status {
+    Status::unavailable("the cluster has no leader at the moment; try again")
+}
+
+/// The node is on its way out.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the node is stopping")
+}
+
+/// The write was sent and may or may not have happened, as etcd's "request timed out, possibly due to …".
+pub(super) fn outcome_unknown() -> Status {
+    Status::timeout(
+        "the write was sent, but whether it was committed is not known; look before you repeat it",
+    )
+}
+
+/// The client has seen a later state than this node could reach in time.
+pub(super) fn too_large_resource_version(revision: Revision) -> Status {
+    Status::timeout(format!(
+        "Too large resource version: {revision}; this node has not reached it yet"
+    ))
+}
+
+/// The watch history no longer reaches back so far.
+pub(super) fn expired(after: Revision, compacted: &Compacted) -> Status {
+    Status::expired(format!(
+        "too old resource version: {after} ({})",
+        compacted.oldest
+    ))
+}

@@ -1,0 +1,104 @@
+//! How a process becomes a Node object, and how that object is read back as the way to reach it.
+//!
+//! Pure. The Node carries the incarnation and the [`Contact`] as annotations, so that a new leader knows every node
+//! from the store alone. Deliberately silent about a node's status: its link writes that.
+
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
+
+use super::wire::Contact;
+use crate::raft::PeerId;
+use crate::resource::{Deletion, ObjectKey, Options, PatchType, Request, ResourceName, Verb};
+
+/// Annotation: the incarnation behind the Node, 16 hex digits.
+pub const INCARNATION: &str = "kagero.dev/incarnation";
+/// Annotation: how it is reached, as JSON.
+pub const CONTACT: &str = "kagero.dev/contact";
+
+/// The incarnation and contact behind a Node; `None` for Nodes that no process of ours registered.
+pub fn registered(node: &Node) -> Option<(PeerId, Contact)> {
+    let annotations = node.metadata.annotations.as_ref()?;
+    let id = u64::from_str_radix(annotations.get(INCARNATION)?, 16).ok()?;
+    let contact = Contact::decode(annotations.get(CONTACT)?.as_bytes()).ok()?;
+    Some((PeerId(id), contact))
+}
+
+/// The write that registers an incarnation: creates the Node, or turns the existing one over to it.
+pub fn register(existing: Option<&Node>, id: PeerId, contact: &Contact) -> Request {
+    let annotations = json!({
+        INCARNATION: id.to_string(),
+        CONTACT: String::from_utf8_lossy(&contact.encode()),
+    });
+    let metadata =
+        json!({ "name": contact.name, "labels": labels(contact), "annotations": annotations });
+    let verb = match existing {
+        None => Verb::Create(
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {} }),
+        ),
+        Some(_) => Verb::Patch(PatchType::Merge, json!({ "metadata": metadata })),
+    };
+    let name = existing.is_some().then(|| contact.name.clone());
+    node_request(name, None, verb)
+}
+
+/// A merge patch of a Node's status.
+pub fn patch_status(node: &str, status: Value) -> Request {
+    let patch = json!({ "status": status });
+    node_request(
+        Some(node.to_owned()),
+        Some("status"),
+        Verb::Patch(PatchType::StrategicMerge, patch),
+    )
+}
+
+/// The removal of a pod that its node reports as gone.
+pub fn remove_pod(key: &ObjectKey, uid: &str) -> Request {
+    let mut deletion = Deletion {
+        grace_period_seconds: Some(0),
+        ..Deletion::default()
+    };
+    deletion.precondition.uid = Some(uid.to_owned());
+    pod_request(key, None, Verb::Delete(deletion))
+}
+
+/// A pod's status as its node reports it; the UID in it keeps it off a younger pod of the same name.
+pub fn report_pod(key: &ObjectKey, uid: &str, status: Value) -> Request {
+    let patch = json!({ "metadata": { "uid": uid }, "status": status });
+    pod_request(key, Some("status"), Verb::Patch(PatchType::Merge, patch))
+}
+
+fn labels(contact: &Contact) -> Value {
+    let mut labels = json!({
+        "kubernetes.io/hostname": contact.name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+    });
+    for (key, value) in &contact.labels {
+        labels[key.as_str()] = json!(value);
+    }
+    labels
+}
+
+fn node_request(name: Option<String>, subresource: Option<&str>, verb: Verb) -> Request {
+    Request {
+        resource: ResourceName::new("", "v1", "nodes"),
+        namespace: None,
+        name,
+        subresource: subresource.map(str::to_owned),
+        verb,
+        options: Options::default(),
+        user: "system:kagero:node-link".to_owned(),
+    }
+}
+
+fn pod_request(key: &ObjectKey, subresource: Option<&str>, verb: Verb) -> Request {
+    Request {
+        resource: ResourceName::new("", "v1", "pods"),
+        namespace: Some(key.namespace.clone()),
+        name: Some(key.name.clone()),
+        subresource: subresource.map(str::to_owned),
+        verb,
+        options: Options::default(),
+        user: "system:kagero:node-link".to_owned(),
+    }
+}

@@ -1,0 +1,228 @@
+//! The front of the store: every write, read and watch of this node goes through here, whichever node leads.
+//!
+//! Keeps the newest published view and the watchers; the work itself is done by tasks that hold [`Doors`].
+//! Deliberately without HTTP and without knowledge of kinds: planning is the resource room's.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use futures::future::LocalBoxFuture;
+use tokio::sync::{mpsc, watch};
+
+use super::caller::Caller;
+use super::doors::{Doors, Known};
+use super::messages::{
+    ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX,
+    Watch,
+};
+use super::raft_peer::{Published, RaftPeer};
+use super::wire::Contact;
+use crate::env::Env;
+use crate::env::clock::Clock;
+use crate::env::entropy::Entropy;
+use crate::resource::{Reply, Request, Status};
+use crate::store::{Event, Revision, View};
+
+/// Writes that another node forwarded; refused with `NotLeader` unless this node leads.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Result<Reply, Status>>, Status>")]
+pub struct SubmitForwarded(pub Vec<Request>);
+
+/// A question that another node forwarded; refused with `NotLeader` unless this node leads.
+#[derive(Message)]
+#[rtype(result = "Result<ClusterStatus, Status>")]
+pub struct DescribeForwarded;
+
+/// What this node knows of its cluster, for those who only want to look.
+#[derive(Message)]
+#[rtype(result = "Option<Known>")]
+pub struct WhatIsKnown;
+
+/// One open watch.
+struct Watcher {
+    prefix: String,
+    batches: mpsc::Sender<Arc<Vec<Event>>>,
+}
+
+/// The actor.
+pub struct StoreFront {
+    known: watch::Sender<Option<Known>>,
+    watchers: Vec<Watcher>,
+    caller: Addr<Caller>,
+    clock: Rc<dyn Clock>,
+    entropy: Entropy,
+    voters_wanted: usize,
+    peer: Addr<RaftPeer>,
+}
+
+impl StoreFront {
+    /// A front that tells `known` what it hears.
+    pub fn new(
+        known: watch::Sender<Option<Known>>,
+        peer: Addr<RaftPeer>,
+        caller: Addr<Caller>,
+        env: &Env,
+        voters_wanted: usize,
+    ) -> Self {
+        let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
+        Self {
+            known,
+            watchers: Vec::new(),
+            caller,
+            clock,
+            entropy,
+            voters_wanted,
+            peer,
+        }
+    }
+
+    fn doors(&self) -> Doors {
+        Doors {
+            known: self.known.subscribe(),
+            peer: self.peer.clone(),
+            caller: self.caller.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            voters_wanted: self.voters_wanted,
+        }
+    }
+
+    /// Registers a watcher for everything published from now on.
+    fn subscribe(&mut self, prefix: String) -> (Revision, mpsc::Receiver<Arc<Vec<Event>>>) {
+        let (batches, events) = mpsc::channel(WATCH_BATCHES_MAX);
+        self.watchers.push(Watcher { prefix, batches });
+        let revision = self
+            .known
+            .borrow()
+            .as_ref()
+            .map_or(0, |known| known.view.revision());
+        (revision, events)
+    }
+
+    /// Gives each watcher what it asked for; one that is too slow, or gone, is dropped.
+    fn notify(&mut self, events: &Arc<Vec<Event>>) {
+        self.watchers.retain(|watcher| {
+            let wanted = |event: &&Event| event.key.starts_with(&watcher.prefix);
+            let count = events.iter().filter(wanted).count();
+            let batch = match count {
+                0 => return !watcher.batches.is_closed(),
+                all if all == events.len() => events.clone(),
+                _ => Arc::new(events.iter().filter(wanted).cloned().collect()),
+            };
+            watcher.batches.try_send(batch).is_ok()
+        });
+    }
+}
+
+impl Actor for StoreFront {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1_024);
+    }
+}
+
+impl Handler<Published> for StoreFront {
+    type Result = ();
+
+    fn handle(&mut self, published: Published, _: &mut Self::Context) {
+        if published.restored {
+            // The history before the snapshot is not known here: whoever watches must list anew.
+            self.watchers.clear();
+        } else if !published.events.is_empty() {
+            self.notify(&published.events);
+        }
+        self.known.send_replace(Some(Known {
+            view: published.view,
+            standing: published.standing,
+        }));
+    }
+}
+
+impl Handler<WhatIsKnown> for StoreFront {
+    type Result = MessageResult<WhatIsKnown>;
+
+    fn handle(&mut self, _: WhatIsKnown, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.known.borrow().clone())
+    }
+}
+
+impl Handler<Submit> for StoreFront {
+    type Result = LocalBoxFuture<'static, Vec<Result<Reply, Status>>>;
+
+    fn handle(&mut self, Submit(requests): Submit, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.doors().submit(requests))
+    }
+}
+
+impl Handler<SubmitForwarded> for StoreFront {
+    type Result = LocalBoxFuture<'static, Result<Vec<Result<Reply, Status>>, Status>>;
+
+    fn handle(
+        &mut self,
+        SubmitForwarded(requests): SubmitForwarded,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        Box::pin(self.doors().submit_forwarded(requests))
+    }
+}
+
+impl Handler<Read> for StoreFront {
+    type Result = LocalBoxFuture<'static, Result<View, Status>>;
+
+    fn handle(&mut self, Read(consistency): Read, _: &mut Self::Context) -> Self::Result {
+        match consistency {
+            Consistency::Linearizable => Box::pin(self.doors().read_linearizable()),
+            Consistency::AtLeast(revision) => Box::pin(self.doors().read_at_least(revision)),
+        }
+    }
+}
+
+impl Handler<Watch> for StoreFront {
+    type Result = ResponseActFuture<Self, Result<Subscription, Status>>;
+
+    fn handle(&mut self, Watch { prefix, after }: Watch, _: &mut Self::Context) -> Self::Result {
+        let doors = self.doors();
+        let reached = doors.clone().read_at_least(after);
+        // Subscribe first, then ask for what lies between, so that no change can fall through.
+        Box::pin(reached.into_actor(self).then(move |reached, front, _| {
+            let subscribed = reached.map(|_| front.subscribe(prefix.clone()));
+            async move {
+                let (revision, events) = subscribed?;
+                let backlog = doors.history(prefix, after, revision).await?;
+                Ok(Subscription {
+                    backlog,
+                    revision,
+                    events,
+                })
+            }
+            .into_actor(front)
+        }))
+    }
+}
+
+impl Handler<DescribeCluster> for StoreFront {
+    type Result = LocalBoxFuture<'static, Result<ClusterStatus, Status>>;
+
+    fn handle(&mut self, _: DescribeCluster, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.doors().describe())
+    }
+}
+
+impl Handler<DescribeForwarded> for StoreFront {
+    type Result = LocalBoxFuture<'static, Result<ClusterStatus, Status>>;
+
+    fn handle(&mut self, _: DescribeForwarded, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.doors().describe_here())
+    }
+}
+
+impl Known {
+    /// The contact of a member.
+    pub fn contact(&self, id: crate::raft::PeerId) -> Option<Contact> {
+        let bytes = self.standing.contacts.get(&id)?;
+        // Written by `Contact::encode`; an unreadable one is a node this version cannot reach.
+        Contact::decode(bytes).ok()
+    }
+}

@@ -1,0 +1,176 @@
+//! What nodes say to each other: one enum each way, so that any frame says by itself what it is.
+//!
+//! Deliberately without connection handling: `server.rs` answers, `caller.rs` and `peers.rs` dial.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::messages::{ClusterStatus, OpenLog};
+use super::node_messages::{NodeDescription, PodReport, WireAssignment};
+use crate::raft::{ClusterId, Configuration, Envelope, PeerId};
+use crate::resource::{Reply, Request, Status};
+
+/// How a node is reached and what it is; stands beside its id in the Raft configuration and in its Node object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contact {
+    /// Node name.
+    pub name: String,
+    /// `host:port` of the peer protocol.
+    pub address: String,
+    /// `host:port` of the API.
+    pub api: String,
+    /// Same machine over restarts of its process.
+    pub machine_id: String,
+    /// One boot of it.
+    pub boot_id: String,
+    /// Whether it may vote.
+    pub may_vote: bool,
+    /// Labels its operator gave it.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Contact {
+    /// As stored in the Raft configuration.
+    pub fn encode(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec(self).expect("a contact has only string keys"))
+    }
+
+    /// From the Raft configuration.
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+/// From the side that dialled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromDialler {
+    /// Raft messages; no answer.
+    Raft(Vec<Envelope>),
+    /// A question; answered by [`FromListener::Answer`] with the same id.
+    Call {
+        /// Unique on the connection.
+        id: u64,
+        /// The question.
+        call: Call,
+    },
+    /// The leader's orders to a node, on a connection of their own.
+    Link(LinkDown),
+    /// Stream a log, on a connection of its own.
+    ReadLog(OpenLog),
+}
+
+/// From the side that listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromListener {
+    /// The answer to a call.
+    Answer {
+        /// The call's id.
+        id: u64,
+        /// What came of it.
+        answer: Result<Answer, Status>,
+    },
+    /// A node's word to its leader.
+    Link(LinkUp),
+    /// A piece of a log; the log's end is the connection's end after [`FromListener::LogEnded`].
+    Log(Bytes),
+    /// The log is over, with the reason if it is not simply its end.
+    LogEnded(Option<Status>),
+}
+
+/// A question to another node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Call {
+    /// Who are you, and do you belong to a cluster?
+    Who,
+    /// Belong to this new cluster (its founder asks, after every seed said it was empty).
+    Form {
+        /// The new cluster.
+        cluster: ClusterId,
+        /// Its first configuration.
+        configuration: Configuration,
+    },
+    /// Let this incarnation in. Forwarded once to the leader.
+    Join {
+        /// The incarnation.
+        id: PeerId,
+        /// How it is reached.
+        contact: Contact,
+        /// False once forwarded, so that two confused nodes cannot bounce it.
+        forward: bool,
+    },
+    /// Plan and commit these writes (leader only).
+    Submit(Vec<Request>),
+    /// Describe the cluster (leader only).
+    Describe,
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Who`.
+    Who(Identity),
+    /// To `Form`: it belongs to that cluster now.
+    Formed,
+    /// To `Join`: the cluster it joins.
+    Joined(ClusterId),
+    /// To `Submit`.
+    Submitted(Vec<Result<Reply, Status>>),
+    /// To `Describe`.
+    Described(ClusterStatus),
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its incarnation.
+    pub id: PeerId,
+    /// How it is reached.
+    pub contact: Contact,
+    /// The cluster it belongs to, if any.
+    pub cluster: Option<ClusterId>,
+    /// The leader's peer address, if it knows one.
+    pub leader: Option<String>,
+    /// API addresses of the cluster's members, for nodes that hold no replica.
+    pub apis: Vec<String>,
+}
+
+/// Leader to node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LinkDown {
+    /// Opens the link. A node obeys the highest (generation, term) it has seen.
+    Open {
+        /// The cluster and generation.
+        cluster: ClusterId,
+        /// The leader's term.
+        term: u64,
+        /// The incarnation the leader means to talk to.
+        to: PeerId,
+    },
+    /// Pods this node must run.
+    Assign {
+        /// True if what is not in `upsert` is not wanted.
+        full: bool,
+        /// New or changed pods.
+        upsert: Vec<WireAssignment>,
+        /// UIDs of pods that are not wanted any more.
+        remove: Vec<String>,
+    },
+    /// Are you there, and how busy?
+    Poll,
+}
+
+/// Node to leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LinkUp {
+    /// The link is open; what the node has.
+    Opened(NodeDescription),
+    /// The link is refused.
+    Refused(String),
+    /// Pods changed state.
+    Reports(Vec<PodReport>),
+    /// Answer to `Poll`.
+    Alive(NodeDescription),
+}

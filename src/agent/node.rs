@@ -1,0 +1,281 @@
+//! The whole node: every pod machine, whose word is obeyed, and who is killed when nobody wants it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::operation::{Action, Desired, Input, Refusal, Report, Seat};
+use super::pod::{Moment, PodMachine};
+use super::render::NodeInfo;
+use super::status;
+use super::types::{Assignment, ContainerRecord, Inventory, PodRef, SandboxRecord, Uid};
+
+/// A node's agent.
+///
+/// Invariants: nothing is killed for being unwanted before the full set of the highest seat heard has arrived; a pod is
+/// not started before an inventory has told whether it runs already; a pod that was reported gone stays known until
+/// the leader stops wanting it, so that it never starts again.
+#[derive(Debug)]
+pub struct Agent {
+    node: NodeInfo,
+    seat: Option<Seat>,
+    /// The seat whose full set is in force.
+    synced: Option<Seat>,
+    listed: bool,
+    performed: u64,
+    tickets: u64,
+    pods: BTreeMap<Uid, PodMachine>,
+}
+
+/// What a node has to do, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Pods that a leader wants here and that have not ended.
+    pub active: usize,
+    /// Of them, those that run.
+    pub running: usize,
+    /// Things that run and that nobody has claimed (yet).
+    pub unclaimed: usize,
+}
+
+impl Agent {
+    /// An agent that knows nothing yet: feed it an inventory and a leader's word.
+    pub fn new(node: NodeInfo) -> Self {
+        Self {
+            node,
+            seat: None,
+            synced: None,
+            listed: false,
+            performed: 0,
+            tickets: 0,
+            pods: BTreeMap::new(),
+        }
+    }
+
+    /// Outcomes taken so far; stamp it on an [`Input::Listed`] when the question is put.
+    pub fn performed(&self) -> u64 {
+        self.performed
+    }
+
+    /// The node it was made for.
+    pub fn node(&self) -> &NodeInfo {
+        &self.node
+    }
+
+    /// Whether a leader's word would be taken.
+    pub fn check(&self, seat: Seat, full: bool) -> Result<(), Refusal> {
+        match self.seat {
+            Some(seen) if seat < seen => Err(Refusal::Superseded { seen }),
+            _ if !full && self.synced != Some(seat) => Err(Refusal::FullSetWanted),
+            _ => Ok(()),
+        }
+    }
+
+    /// The runtime's id of a container: its newest attempt, or the one before.
+    pub fn container_id(&self, uid: &str, container: &str, previous: bool) -> Option<String> {
+        let slot = self.pods.get(uid)?.slots.get(container)?;
+        let waits = slot.current.as_ref().is_none_or(|c| c.id.is_empty());
+        let instance = match previous {
+            false if waits => slot.last.as_ref(),
+            false => slot.current.as_ref(),
+            true => slot.last.as_ref(),
+        };
+        instance.map(|i| i.id.clone()).filter(|id| !id.is_empty())
+    }
+
+    /// Counts pods.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for machine in self.pods.values().filter(|machine| !machine.gone) {
+            match &machine.desired {
+                None => census.unclaimed += 1,
+                Some(_) if machine.ending.is_some() => {}
+                Some(_) => {
+                    census.active += 1;
+                    census.running += usize::from(machine.slots.values().any(|s| s.is_running()));
+                }
+            }
+        }
+        census
+    }
+
+    /// Takes an input and says what to do. A refused [`Input::Desired`] (see [`Self::check`]) changes nothing.
+    pub fn step(&mut self, input: Input, now: Duration, wall: Timestamp) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let touched: Option<Uid> = match input {
+            Input::Desired(desired) => {
+                self.on_desired(desired, now, wall);
+                None
+            }
+            Input::Listed {
+                performed,
+                inventory,
+            } => {
+                if self.on_listed(performed, inventory, now, wall) {
+                    actions.push(Action::Relist);
+                }
+                None
+            }
+            Input::Performed {
+                ticket,
+                uid,
+                outcome,
+            } => {
+                self.performed += 1;
+                let pod = self.pods.get_mut(&uid);
+                if pod
+                    .is_none_or(|pod| pod.on_performed(ticket, self.performed, outcome, now, wall))
+                {
+                    actions.push(Action::Relist);
+                }
+                Some(uid)
+            }
+            Input::Tick => None,
+        };
+        match touched {
+            Some(uid) => self.advance(&uid, now, wall, &mut actions),
+            None => {
+                for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+                    self.advance(&uid, now, wall, &mut actions);
+                }
+            }
+        }
+        actions
+    }
+
+    fn on_desired(&mut self, desired: Desired, now: Duration, wall: Timestamp) {
+        if self.check(desired.seat, desired.full).is_err() {
+            return;
+        }
+        self.seat = Some(desired.seat);
+        if desired.full {
+            self.synced = Some(desired.seat);
+            for machine in self.pods.values_mut() {
+                // A new leader knows nothing of what the old one was told.
+                machine.reported = None;
+            }
+            let wanted = |uid: &Uid| desired.upsert.iter().any(|a| uid_of(a) == Some(uid));
+            let unwanted: Vec<Uid> = self.pods.keys().filter(|u| !wanted(u)).cloned().collect();
+            unwanted.iter().for_each(|uid| self.abandon(uid));
+        }
+        for uid in &desired.remove {
+            self.abandon(uid);
+        }
+        for assignment in desired.upsert {
+            let Some(pod) = pod_ref(&assignment) else {
+                continue;
+            };
+            let machine = self.pods.entry(pod.uid.clone());
+            let machine = machine.or_insert_with(|| PodMachine::new(pod, wall));
+            machine.assign(assignment);
+            if self.listed {
+                machine.resolve(now, wall);
+            }
+        }
+    }
+
+    fn abandon(&mut self, uid: &str) {
+        if let Some(machine) = self.pods.get_mut(uid) {
+            machine.desired = None;
+            machine.reported = None;
+        }
+    }
+
+    /// Returns whether some pod needs a newer inventory.
+    fn on_listed(
+        &mut self,
+        performed: u64,
+        inventory: Inventory,
+        now: Duration,
+        wall: Timestamp,
+    ) -> bool {
+        self.listed = true;
+        let mut found: BTreeMap<Uid, (PodRef, Vec<SandboxRecord>, Vec<ContainerRecord>)> =
+            BTreeMap::new();
+        for sandbox in inventory.sandboxes {
+            let pod = sandbox.pod.clone();
+            let entry = found.entry(pod.uid.clone());
+            entry
+                .or_insert((pod, Vec::new(), Vec::new()))
+                .1
+                .push(sandbox);
+        }
+        for container in inventory.containers {
+            let pod = container.pod.clone();
+            let entry = found.entry(pod.uid.clone());
+            entry
+                .or_insert((pod, Vec::new(), Vec::new()))
+                .2
+                .push(container);
+        }
+        for (uid, (pod, _, _)) in &found {
+            let machine = self.pods.entry(uid.clone());
+            machine.or_insert_with(|| PodMachine::new(pod.clone(), wall));
+        }
+        let mut stale = false;
+        for (uid, machine) in &mut self.pods {
+            let (_, sandboxes, containers) = found
+                .remove(uid)
+                .unwrap_or_else(|| (machine.pod.clone(), Vec::new(), Vec::new()));
+            stale |= !machine.observe(performed, sandboxes, containers, now, wall);
+        }
+        stale
+    }
+
+    fn advance(&mut self, uid: &str, now: Duration, wall: Timestamp, actions: &mut Vec<Action>) {
+        let may_kill = self.synced.is_some() && self.synced == self.seat;
+        let Some(machine) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let mut moment = Moment {
+            now,
+            wall,
+            node: &self.node,
+            tickets: &mut self.tickets,
+            actions,
+        };
+        machine.plan(may_kill, &mut moment);
+        report(machine, &self.node, wall, actions);
+        if machine.is_forgettable() {
+            self.pods.remove(uid);
+        }
+    }
+}
+
+/// Reports a pod's status if it has changed since the last report.
+fn report(machine: &mut PodMachine, node: &NodeInfo, wall: Timestamp, actions: &mut Vec<Action>) {
+    let Some(assignment) = &machine.desired else {
+        return;
+    };
+    if !machine.is_known() {
+        return;
+    }
+    let status = status::status(machine, assignment, node, wall);
+    let gone = machine.gone && machine.is_deleted();
+    let news = (status, gone);
+    if machine.reported.as_ref() == Some(&news) {
+        return;
+    }
+    let (status, gone) = news.clone();
+    machine.reported = Some(news);
+    actions.push(Action::Report(Report {
+        pod: machine.pod.clone(),
+        status,
+        gone,
+    }));
+}
+
+fn uid_of(assignment: &Assignment) -> Option<&Uid> {
+    assignment.pod.metadata.uid.as_ref()
+}
+
+/// Which pod an assignment is of; none if it has no UID, which a leader never sends.
+fn pod_ref(assignment: &Assignment) -> Option<PodRef> {
+    let meta = &assignment.pod.metadata;
+    Some(PodRef {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone()?,
+    })
+}

@@ -1,0 +1,167 @@
+//! `kagero dev`: a cluster of node processes on this machine, until Ctrl-C.
+//!
+//! A node's process that dies is started again, as systemd would: kill one with -9 and watch. Deliberately without
+//! anything that stays: processes, pods, files and the kubeconfig's entries go when it ends.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::time::{Instant, sleep};
+
+use super::cluster::{Cluster, Layout, NODES_MAX, POLL};
+use super::progress::Progress;
+use super::{RuntimeChoice, edges, kubeconfig, signals};
+use crate::env::entropy::Entropy;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  kagero dev                                 three nodes; prints how to use them
+  kagero dev --nodes 1 --runtime docker      one node on Docker
+  kagero dev --kubeconfig ~/.kube/config     adds contexts to it, and takes them out at the end
+
+Then, in another terminal:
+  export KUBECONFIG=…                        as printed
+  kubectl create deployment web --image=nginx --replicas=3
+  kubectl --context kagero-dev-n2 get pods   through the second node's API";
+
+/// Until when the cluster must have formed: process starts, one election, a debug build on a busy machine.
+pub const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A node's process starts again after so long, like systemd's unit in deploy/.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// Starts of one node that lived shorter than [`LIVED_WELL`], before `dev` gives up.
+const SHORT_LIVES_MAX: u32 = 5;
+/// A life that counts as a good one.
+const LIVED_WELL: Duration = Duration::from_secs(10);
+
+/// What `kagero dev` takes.
+#[derive(Args, Debug)]
+pub struct DevArgs {
+    /// How many nodes
+    #[arg(long, env = "KAGERO_NODES", value_name = "N", default_value = "3", value_parser = nodes)]
+    pub nodes: usize,
+    /// What runs containers
+    #[arg(long, env = "KAGERO_RUNTIME", value_enum, default_value = "auto")]
+    pub runtime: RuntimeChoice,
+    /// Kubeconfig to add the cluster to [default: a file of its own, printed]
+    #[arg(long, env = "KAGERO_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// What the nodes log, into files named as they start
+    #[arg(
+        long,
+        env = "KAGERO_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+impl DevArgs {
+    /// Runs the cluster until a signal.
+    pub(super) async fn execute(self) -> anyhow::Result<()> {
+        let stop = signals::Stop::listen()?;
+        let layout = Layout {
+            nodes: self.nodes,
+            runtime: edges::resolve(self.runtime).await,
+            log: self.log,
+        };
+        let mut cluster = Cluster::start(layout, &mut Entropy::from_system()).await?;
+        let own = cluster.directory().join("kubeconfig");
+        let kubeconfig = self.kubeconfig.unwrap_or(own);
+        let served = tokio::select! {
+            served = serve(&mut cluster, &kubeconfig) => served,
+            signal = stop.received() => {
+                eprintln!("{signal}: stopping");
+                Ok(())
+            }
+        };
+        let forgotten = forget(&cluster, &kubeconfig);
+        let stopped = cluster.stop().await;
+        served.and(forgotten).and(stopped)
+    }
+}
+
+/// Ends only by an error.
+async fn serve(cluster: &mut Cluster, kubeconfig: &Path) -> anyhow::Result<()> {
+    let progress = Progress::new();
+    progress.step("starting");
+    let ready = cluster.ready(Instant::now() + READY_WITHIN).await;
+    progress.finish();
+    ready?;
+    let servers = cluster.nodes.iter().map(|node| node.api.clone());
+    let contexts: Vec<_> = context_names(cluster).into_iter().zip(servers).collect();
+    kubeconfig::add(kubeconfig, &contexts)?;
+    announce(cluster, kubeconfig);
+    watch_over(cluster).await
+}
+
+/// `kagero-dev` for the first node, `kagero-dev-n2` and so on for the others.
+fn context_names(cluster: &Cluster) -> Vec<String> {
+    let name = |(index, node): (usize, &super::cluster::LocalNode)| match index {
+        0 => "kagero-dev".to_owned(),
+        _ => format!("kagero-dev-{}", node.name),
+    };
+    cluster.nodes.iter().enumerate().map(name).collect()
+}
+
+fn forget(cluster: &Cluster, kubeconfig: &Path) -> anyhow::Result<()> {
+    if !kubeconfig.exists() {
+        return Ok(());
+    }
+    let names = context_names(cluster);
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    kubeconfig::remove(kubeconfig, &names)
+}
+
+/// Standard output is for programs too: one line a node, `name key=value …`, then the kubeconfig.
+fn announce(cluster: &Cluster, kubeconfig: &Path) {
+    for index in 0..cluster.nodes.len() {
+        announce_node(cluster, index);
+    }
+    println!("export KUBECONFIG={}", kubeconfig.display());
+    eprintln!(
+        "logs are in {}; Ctrl-C ends it all",
+        cluster.directory().display()
+    );
+}
+
+fn announce_node(cluster: &Cluster, index: usize) {
+    let node = &cluster.nodes[index];
+    let (name, api, peer) = (&node.name, &node.api, &node.listen);
+    let pid = node.pid().unwrap_or_default();
+    println!("{name} pid={pid} api=http://{api} peer={peer}");
+}
+
+async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let mut lives = vec![(Instant::now(), 0); cluster.nodes.len()];
+    loop {
+        sleep(POLL).await;
+        for (index, (born, short_lives)) in lives.iter_mut().enumerate() {
+            let Some(status) = cluster.nodes[index].ended() else {
+                continue;
+            };
+            let name = cluster.nodes[index].name.clone();
+            eprintln!("{name} ended ({status}); starting it again");
+            *short_lives = if born.elapsed() < LIVED_WELL {
+                *short_lives + 1
+            } else {
+                0
+            };
+            if *short_lives >= SHORT_LIVES_MAX {
+                bail!("{name} does not stay up:\n{}", cluster.log_tail(&name));
+            }
+            sleep(RESTART_AFTER).await;
+            cluster.start_process(index).context("starting it again")?;
+            *born = Instant::now();
+            announce_node(cluster, index);
+        }
+    }
+}
+
+/// A number of nodes that this command can start.
+pub(super) fn nodes(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok();
+    number
+        .filter(|number| (1..=NODES_MAX).contains(number))
+        .ok_or_else(|| format!("expected 1 to {NODES_MAX}"))
+}

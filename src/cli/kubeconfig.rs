@@ -1,0 +1,231 @@
+//! Kubeconfig files: reading the server in use, and adding a development cluster's contexts to one.
+//!
+//! Files are written whole, readable by their owner alone (0600), and put in place by a rename. Everything that
+//! stands in a file already is kept. Deliberately without users' secrets: there is no TLS yet.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
+
+/// Where kubectl would look: `$KUBECONFIG`'s first file, else `~/.kube/config`.
+pub fn default_path() -> Option<PathBuf> {
+    let named = std::env::var_os("KUBECONFIG").and_then(|list| std::env::split_paths(&list).next());
+    let named = named.filter(|path| !path.as_os_str().is_empty());
+    named.or_else(|| std::env::home_dir().map(|home| home.join(".kube/config")))
+}
+
+/// `host:port` of the current context's server.
+pub fn server(path: &Path) -> anyhow::Result<String> {
+    let config = read(path)?;
+    let shown = path.display();
+    let current = config["current-context"].as_str();
+    let current = current.filter(|name| !name.is_empty());
+    let current = current.with_context(|| format!("{shown} has no current-context"))?;
+    let context = named(&config, "contexts", current)
+        .with_context(|| format!("{shown} has no context {current}"))?;
+    let cluster = context["context"]["cluster"].as_str().unwrap_or_default();
+    let cluster = named(&config, "clusters", cluster)
+        .with_context(|| format!("{shown} has no cluster of context {current}"))?;
+    let url = cluster["cluster"]["server"].as_str().unwrap_or_default();
+    host_and_port(url).with_context(|| format!("{shown}, context {current}"))
+}
+
+/// `host:port` of `http://host:port`.
+pub fn host_and_port(url: &str) -> anyhow::Result<String> {
+    let rest = url.strip_prefix("http://").with_context(|| {
+        format!("server {url}: expected http://HOST:PORT (there is no TLS yet)")
+    })?;
+    let address = rest.trim_end_matches('/');
+    let with_port = if address
+        .rsplit(']')
+        .next()
+        .is_some_and(|tail| tail.contains(':'))
+    {
+        address.to_owned()
+    } else {
+        format!("{address}:80")
+    };
+    super::address(&with_port).map_err(|error| anyhow::anyhow!("server {url}: {error}"))
+}
+
+/// Adds one context a server; the first becomes the current one. Entries of the same names are replaced.
+pub fn add(path: &Path, entries: &[(String, String)]) -> anyhow::Result<()> {
+    let names: Vec<_> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    let mut config = if path.exists() {
+        without(read(path)?, &names)
+    } else {
+        empty()
+    };
+    for (name, server) in entries {
+        let context = json!({"cluster": name, "user": name, "namespace": "default"});
+        let added = [
+            json!({"name": name, "cluster": {"server": format!("http://{server}")}}),
+            json!({"name": name, "context": context}),
+            json!({"name": name, "user": {}}),
+        ];
+        for (list, entry) in LISTS.iter().zip(added) {
+            if let Value::Array(entries) = &mut config[list] {
+                entries.push(entry);
+            }
+        }
+    }
+    config["current-context"] = json!(names.first());
+    write(path, &config)
+}
+
+/// Takes them out again; removes the file if nothing else is in it.
+pub fn remove(path: &Path, names: &[&str]) -> anyhow::Result<()> {
+    let config = without(read(path)?, names);
+    let bare = |list: &str| config[list].as_array().is_none_or(Vec::is_empty);
+    if LISTS.iter().all(|list| bare(list)) {
+        return fs::remove_file(path).with_context(|| format!("removing {}", path.display()));
+    }
+    write(path, &config)
+}
+
+fn empty() -> Value {
+    json!({"apiVersion": "v1", "kind": "Config", "preferences": {},
+        "clusters": [], "contexts": [], "users": [], "current-context": ""})
+}
+
+/// The configuration without the entries of these names.
+fn without(mut config: Value, names: &[&str]) -> Value {
+    let ours = |name: &Value| name.as_str().is_some_and(|name| names.contains(&name));
+    for list in LISTS {
+        match &mut config[list] {
+            Value::Array(entries) => entries.retain(|entry| !ours(&entry["name"])),
+            missing => *missing = json!([]),
+        }
+    }
+    if ours(&config["current-context"]) {
+        config["current-context"] = json!("");
+    }
+    config
+}
+
+fn named<'a>(config: &'a Value, list: &str, name: &str) -> Option<&'a Value> {
+    let entries = config[list].as_array()?;
+    entries.iter().find(|entry| entry["name"] == name)
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+    let config: Value =
+        serde_yaml_ng::from_str(&text).with_context(|| format!("{shown} is not YAML"))?;
+    match config {
+        Value::Null => Ok(empty()),
+        Value::Object(_) => Ok(config),
+        _ => anyhow::bail!("{shown} is no kubeconfig: expected a mapping"),
+    }
+}
+
+fn write(path: &Path, config: &Value) -> anyhow::Result<()> {
+    let text = serde_yaml_ng::to_string(config).expect("a JSON value has a YAML form");
+    write_private(path, text.as_bytes()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Replaces a file at once; nobody ever sees half of it, nor anyone but its owner any of it.
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let Some(directory) = target.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let mut temporary = target.clone().into_os_string();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&temporary, &target));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn entries() -> Vec<(String, String)> {
+        vec![
+            ("kagero-dev".into(), "127.0.0.1:6443".into()),
+            ("kagero-dev-n2".into(), "127.0.0.1:6444".into()),
+        ]
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_goes_away_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/config");
+        add(&path, &entries()).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(server(&path).unwrap(), "127.0.0.1:6443");
+        let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(names, 1, "no temporary file stays");
+        remove(&path, &["kagero-dev", "kagero-dev-n2"]).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_others_wrote_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        let theirs = "clusters: [{name: work, cluster: {server: 'http://work:1', extra: 1}}]\ncontexts: [{name: work, context: {cluster: work}}]\nusers: [{name: work, user: {token: t}}]\ncurrent-context: work\n";
+        fs::write(&path, theirs).unwrap();
+        add(&path, &entries()).unwrap();
+        add(&path, &entries()).unwrap();
+        let both = read(&path).unwrap();
+        assert_eq!(both["clusters"].as_array().unwrap().len(), 3);
+        assert_eq!(both["current-context"], "kagero-dev");
+        remove(&path, &["kagero-dev", "kagero-dev-n2"]).unwrap();
+        let left = read(&path).unwrap();
+        assert_eq!(left["clusters"][0]["cluster"]["extra"], 1);
+        assert_eq!(left["users"][0]["user"]["token"], "t");
+        assert_eq!(left["contexts"].as_array().unwrap().len(), 1);
+        assert_eq!(left["current-context"], "");
+    }
+
+    #[test]
+    fn servers_are_understood_or_refused() {
+        assert_eq!(host_and_port("http://a:1/").unwrap(), "a:1");
+        assert_eq!(host_and_port("http://[::1]:2").unwrap(), "[::1]:2");
+        assert_eq!(host_and_port("http://a").unwrap(), "a:80");
+        for bad in ["https://a:1", "a:1", "http://", "http://a:b"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_context_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        fs::write(&path, "clusters: []\n").unwrap();
+        let error = server(&path).unwrap_err().to_string();
+        assert!(error.contains("no current-context"), "{error}");
+        fs::write(&path, "[1]").unwrap();
+        assert!(
+            server(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("no kubeconfig")
+        );
+    }
+}

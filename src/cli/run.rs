@@ -1,0 +1,366 @@
+//! `kagero run`: one node, until SIGTERM.
+//!
+//! Reads what the operator says and what the machine has, builds the production edges and hands both to
+//! [`crate::node::start`]. Deliberately without defaults that open a port to the network: there is no TLS yet.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use sd_notify::NotifyState;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use super::{RuntimeChoice, USAGE, edges, machine, signals};
+use crate::node::{self, Options};
+
+pub(super) const EXAMPLES: &str = "Examples:
+  One node that is a cluster of its own:
+    kagero run --name n1 --init
+  One of three; the cluster forms once all three answer and none is in a cluster:
+    kagero run --name n1 --listen 10.0.0.1:7443 --api 10.0.0.1:6443 \\
+      --seeds 10.0.0.1:7443,10.0.0.2:7443,10.0.0.3:7443 --insecure-listen
+  A worker that never votes, configured by a file:
+    kagero run --config /etc/kagero/config.yaml --voter never
+
+Every option may also stand in the environment as KAGERO_<OPTION> (KAGERO_NODE_LABELS=zone=a)
+or in the YAML file of --config under its own name (node-labels: {zone: a}).
+A flag wins over the environment, and that over the file.";
+
+/// `--voter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum VoterChoice {
+    /// The cluster decides
+    Auto,
+    /// This node never votes
+    Never,
+}
+
+/// What `kagero run` takes.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// YAML file of these options
+    #[arg(long, env = "KAGERO_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The node's name, unique in the cluster [default: the host's name]
+    #[arg(long, env = "KAGERO_NAME", value_parser = node_name)]
+    pub name: Option<String>,
+    /// Where other nodes reach this one
+    #[arg(long, env = "KAGERO_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:7443", value_parser = super::address)]
+    pub listen: String,
+    /// Where the Kubernetes API is served
+    #[arg(long, env = "KAGERO_API", value_name = "HOST:PORT", default_value = "127.0.0.1:6443", value_parser = super::address)]
+    pub api: String,
+    /// What other nodes dial instead of --listen, for a node behind a translated address
+    #[arg(long, env = "KAGERO_ADVERTISE", value_name = "HOST:PORT", value_parser = super::address)]
+    pub advertise: Option<String>,
+    /// Peer addresses to find the cluster by
+    #[arg(long, env = "KAGERO_SEEDS", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = super::address)]
+    pub seeds: Vec<String>,
+    /// Form a new cluster at once if no seed is in one, without waiting for all of them
+    #[arg(long, env = "KAGERO_INIT")]
+    pub init: bool,
+    /// How many nodes vote: 1, 3 or 5
+    #[arg(long, env = "KAGERO_VOTERS", value_name = "N", default_value = "3", value_parser = voters)]
+    pub voters: usize,
+    /// Whether this node may be one of them
+    #[arg(long, env = "KAGERO_VOTER", value_enum, default_value = "auto")]
+    pub voter: VoterChoice,
+    /// What runs containers; `process` gives pods the host, so it is never chosen unasked
+    #[arg(long, env = "KAGERO_RUNTIME", value_enum, default_value = "auto")]
+    pub runtime: RuntimeChoice,
+    /// Labels of the Node object
+    #[arg(long, env = "KAGERO_NODE_LABELS", value_name = "KEY=VALUE,…", value_delimiter = ',', value_parser = label)]
+    pub node_labels: Vec<(String, String)>,
+    /// Most pods this node takes
+    #[arg(long, env = "KAGERO_MAX_PODS", value_name = "N", default_value = "110")]
+    pub max_pods: u64,
+    /// CPU kept from pods, e.g. 500m or 1
+    #[arg(long, env = "KAGERO_RESERVED_CPU", value_name = "QUANTITY", default_value = "0", value_parser = machine::cpu_millis)]
+    pub reserved_cpu: u64,
+    /// Memory kept from pods, e.g. 256Mi
+    #[arg(long, env = "KAGERO_RESERVED_MEMORY", value_name = "QUANTITY", default_value = "0", value_parser = machine::memory_bytes)]
+    pub reserved_memory: u64,
+    /// Directory for what pods see as files; best on a tmpfs [default: /run/kagero/<name>]
+    #[arg(long, env = "KAGERO_RUN_DIR", value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Directory for pods' emptyDir volumes that may be on disk [default: /var/lib/kagero/<name>]
+    #[arg(long, env = "KAGERO_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Let --listen and --api be other than loopback although there is no TLS yet
+    #[arg(long, env = "KAGERO_INSECURE_LISTEN")]
+    pub insecure_listen: bool,
+    /// What to log to standard error: error, warn, info, debug, trace or module=level,…
+    #[arg(
+        long,
+        env = "KAGERO_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+    /// Identifies the machine over restarts [default: /etc/machine-id]
+    #[arg(long, env = "KAGERO_MACHINE_ID", hide = true)]
+    pub machine_id: Option<String>,
+    /// Identifies one boot of the machine [default: the kernel's]
+    #[arg(long, env = "KAGERO_BOOT_ID", hide = true)]
+    pub boot_id: Option<String>,
+    /// Die with the process that started this one
+    #[arg(long, hide = true)]
+    pub die_with_parent: bool,
+}
+
+impl RunArgs {
+    /// Runs the node to its end.
+    pub(super) fn execute(self) -> ExitCode {
+        if let Err(problem) = self.check() {
+            eprintln!("error: {problem}");
+            return USAGE.into();
+        }
+        if self.die_with_parent {
+            let kill = Some(rustix::process::Signal::KILL);
+            // Without it a killed `kagero dev` would leave nodes behind; where the kernel refuses, it does.
+            let _ = rustix::process::set_parent_process_death_signal(kill);
+        }
+        start_logging(&self.log);
+        stop_on_panic();
+        super::in_system(self.serve())
+    }
+
+    /// The labels, later ones winning.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        self.node_labels.iter().cloned().collect()
+    }
+
+    /// What no single option's parser can see.
+    fn check(&self) -> Result<(), String> {
+        if self.seeds.is_empty() && !self.init {
+            return Err(
+                "--seeds is empty: name the cluster's peer addresses, or say --init to form one"
+                    .into(),
+            );
+        }
+        for (flag, address) in [("--listen", &self.listen), ("--api", &self.api)] {
+            if !self.insecure_listen && !is_loopback(address) {
+                return Err(format!(
+                    "{flag} {address} is not loopback and there is no TLS yet: \
+                     whoever reaches it owns the cluster. Say --insecure-listen if the network is trusted"
+                ));
+            }
+        }
+        EnvFilter::try_new(&self.log).map_err(|error| format!("--log {}: {error}", self.log))?;
+        Ok(())
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let name = match self.name.clone() {
+            Some(name) => name,
+            None => node_name(&machine::host_name())
+                .map_err(|error| anyhow::anyhow!("--name: {error}"))?,
+        };
+        let place = edges::Place {
+            run_dir: directory(self.run_dir.as_ref(), "/run/kagero", &name),
+            data_dir: directory(self.data_dir.as_ref(), "/var/lib/kagero", &name),
+        };
+        let run_dir = place.run_dir.display();
+        std::fs::create_dir_all(&place.run_dir).with_context(|| format!("--run-dir {run_dir}"))?;
+        let env = edges::env(self.runtime, &place).await?;
+        let options = self.options(name)?;
+        info!(name = %options.name, runtime = env.runtime.name(), "starting");
+        let stop = signals::Stop::listen()?;
+        let node = node::start(env, options).await?;
+        info!(peer = %node.peer_address, api = %node.api_address, "listening");
+        notify(&[NotifyState::Ready]);
+        let signal = stop.received().await;
+        info!(signal, "stopping; containers stay");
+        notify(&[NotifyState::Stopping]);
+        Ok(())
+    }
+
+    fn options(&self, name: String) -> anyhow::Result<Options> {
+        let capacity = machine::Capacity::read()?;
+        let left = |flag: &str, total: u64, reserved: u64| {
+            let left = total.checked_sub(reserved).filter(|left| *left > 0);
+            left.with_context(|| {
+                format!("{flag}: reserves {reserved} of {total}, nothing is left for pods")
+            })
+        };
+        Ok(Options {
+            listen: self.listen.clone(),
+            advertise: self.advertise.clone(),
+            api: self.api.clone(),
+            seeds: if self.seeds.is_empty() {
+                vec![self.listen.clone()]
+            } else {
+                self.seeds.clone()
+            },
+            voters: self.voters,
+            may_vote: self.voter == VoterChoice::Auto,
+            init: self.init,
+            labels: self.labels(),
+            machine_id: self
+                .machine_id
+                .clone()
+                .unwrap_or_else(|| machine::machine_id(&name)),
+            boot_id: self.boot_id.clone().unwrap_or_else(machine::boot_id),
+            cpu_millis: left("--reserved-cpu", capacity.cpu_millis, self.reserved_cpu)?,
+            memory_bytes: left(
+                "--reserved-memory",
+                capacity.memory_bytes,
+                self.reserved_memory,
+            )?,
+            pods_max: self.max_pods,
+            name,
+        })
+    }
+}
+
+/// What was said, or the node's own below the usual place.
+fn directory(said: Option<&PathBuf>, usual: &str, name: &str) -> PathBuf {
+    said.cloned().unwrap_or_else(|| Path::new(usual).join(name))
+}
+
+/// Tells systemd, where there is one that asked (`Type=notify`).
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+/// Logs go to standard error alone: a node writes nothing to disk. `RUST_LOG` serves whoever expects it.
+fn start_logging(filter: &str) {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(said) if filter == "info" => said,
+        _ => filter.to_owned(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(super::colourful())
+        .init();
+}
+
+/// A broken invariant ends the process in every build; tokio alone would end the one task that found it.
+fn stop_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn voters(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("expected 1, 3 or 5: an even number adds a machine that may fail and no failure survived".into()),
+    }
+}
+
+/// A DNS-1123 label: what Kubernetes takes as a node's name and hosts take as theirs.
+fn node_name(text: &str) -> Result<String, String> {
+    const CHARS_MAX: usize = 63;
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let good = !text.is_empty()
+        && text.len() <= CHARS_MAX
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    good.then(|| text.to_owned()).ok_or_else(|| {
+        format!("`{text}` is no DNS label: up to {CHARS_MAX} of a-z, 0-9 and -, not at its ends")
+    })
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    if key.is_empty() {
+        return Err(format!("`{text}` has no key"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn parsed(flags: &str) -> Result<RunArgs, clap::Error> {
+        let words = ["kagero", "run"]
+            .into_iter()
+            .chain(flags.split_whitespace());
+        match Cli::try_parse_from(words)?.command {
+            Command::Run(run) => Ok(*run),
+            other => panic!("not run: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag_and_the_value() {
+        for (flags, value) in [
+            ("--voters 2", "'2'"),
+            ("--name N_1", "'N_1'"),
+            ("--listen 7443", "'7443'"),
+            ("--seeds a:1,b", "'b'"),
+            ("--node-labels zone", "'zone'"),
+            ("--reserved-memory lots", "'lots'"),
+            ("--runtime podman", "'podman'"),
+        ] {
+            let error = parsed(flags).unwrap_err().to_string();
+            let flag = flags.split(' ').next().unwrap();
+            assert!(error.contains(flag) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_node_needs_seeds_or_init() {
+        assert!(parsed("").unwrap().check().unwrap_err().contains("--seeds"));
+        assert_eq!(parsed("--init").unwrap().check(), Ok(()));
+        assert_eq!(parsed("--seeds a:1").unwrap().check(), Ok(()));
+    }
+
+    #[test]
+    fn only_loopback_is_listened_at_unless_told() {
+        for open in ["--api 0.0.0.0:6443", "--listen [::]:7443", "--api n1:1"] {
+            let flags = format!("--init {open}");
+            let problem = parsed(&flags).unwrap().check().unwrap_err();
+            assert!(problem.contains(open), "{problem}");
+            let told = format!("{flags} --insecure-listen");
+            assert_eq!(parsed(&told).unwrap().check(), Ok(()));
+        }
+        let shut = "--init --api localhost:1 --listen [::1]:0";
+        assert_eq!(parsed(shut).unwrap().check(), Ok(()));
+    }
+
+    #[test]
+    fn options_take_what_was_said() {
+        let run =
+            parsed("--init --voter never --node-labels zone=a,disk= --max-pods 7 --machine-id m");
+        let options = run.unwrap().options("n1".into()).unwrap();
+        assert_eq!(options.name, "n1");
+        assert!(!options.may_vote && options.init);
+        assert_eq!(options.seeds, ["127.0.0.1:7443"]);
+        assert_eq!(options.labels["zone"], "a");
+        assert_eq!(options.labels["disk"], "");
+        assert_eq!((options.pods_max, options.machine_id.as_str()), (7, "m"));
+        assert!(options.cpu_millis > 0 && options.memory_bytes > 0);
+    }
+
+    #[test]
+    fn reserving_everything_is_refused() {
+        let run = parsed("--init --reserved-cpu 100000").unwrap();
+        let error = run.options("n1".into()).unwrap_err().to_string();
+        assert!(error.contains("--reserved-cpu"), "{error}");
+    }
+}

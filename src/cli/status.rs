@@ -1,0 +1,293 @@
+//! `kagero status`: a cluster's members, nodes and pods, in tables or as JSON.
+//!
+//! Deliberately nothing that the API does not tell everybody.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::client::Client;
+use super::{edges, kubeconfig};
+use crate::actors::messages::ClusterStatus;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  kagero status                                  of the current context's cluster
+  kagero status --server http://10.0.0.1:6443    of the cluster behind this API
+  kagero status -o json | jq .members";
+
+/// Where a node describes its cluster.
+pub const PATH: &str = "/kagero/v1/status";
+/// The API's address when nothing names one: that of `kagero run`.
+const SERVER_DEFAULT: &str = "127.0.0.1:6443";
+
+/// What `kagero status` takes.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Any node's API, http://HOST:PORT [default: the kubeconfig's, else this machine's]
+    #[arg(
+        long,
+        env = "KAGERO_SERVER",
+        value_name = "URL",
+        conflicts_with = "kubeconfig"
+    )]
+    pub server: Option<String>,
+    /// Kubeconfig whose current context is meant [default: kubectl's]
+    #[arg(long, env = "KAGERO_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Everything that is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Overview {
+    #[serde(flatten)]
+    cluster: ClusterStatus,
+    nodes: Vec<NodeLine>,
+    /// Pods by phase.
+    pods: BTreeMap<String, u64>,
+}
+
+/// A node and what runs on it.
+#[derive(Debug, Serialize)]
+struct NodeLine {
+    name: String,
+    ready: bool,
+    pods: u64,
+}
+
+impl StatusArgs {
+    /// Asks and prints.
+    pub(super) async fn execute(self) -> anyhow::Result<()> {
+        let client = Client::new(edges::network(), self.address()?);
+        let asked = overview(&client).await;
+        let overview = asked.with_context(|| format!("asking {}", client.address()))?;
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&overview)?),
+            Output::Table => print!("{}", render(&overview)),
+        }
+        Ok(())
+    }
+
+    fn address(&self) -> anyhow::Result<String> {
+        if let Some(server) = &self.server {
+            return kubeconfig::host_and_port(server).context("--server");
+        }
+        if let Some(path) = &self.kubeconfig {
+            return kubeconfig::server(path).context("--kubeconfig");
+        }
+        match kubeconfig::default_path().filter(|path| path.exists()) {
+            Some(path) => kubeconfig::server(&path),
+            None => Ok(SERVER_DEFAULT.to_owned()),
+        }
+    }
+}
+
+async fn overview(client: &Client) -> anyhow::Result<Overview> {
+    let cluster = serde_json::from_value(client.get(PATH).await?).context("not a kagero API")?;
+    let nodes = client.get("/api/v1/nodes").await?;
+    let pods = client.get("/api/v1/pods").await?;
+    Ok(summarise(cluster, items(&nodes), items(&pods)))
+}
+
+/// A list's items.
+pub(super) fn items(list: &Value) -> &[Value] {
+    list["items"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+}
+
+fn summarise(cluster: ClusterStatus, nodes: &[Value], pods: &[Value]) -> Overview {
+    let on = |name: &str| {
+        pods.iter()
+            .filter(|pod| pod["spec"]["nodeName"] == name)
+            .count() as u64
+    };
+    let line = |node: &Value| {
+        let name = node["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        NodeLine {
+            ready: condition(node, "Ready"),
+            pods: on(&name),
+            name,
+        }
+    };
+    let mut phases = BTreeMap::new();
+    for pod in pods {
+        let phase = pod["status"]["phase"].as_str().unwrap_or("Unknown");
+        *phases.entry(phase.to_owned()).or_default() += 1;
+    }
+    Overview {
+        cluster,
+        nodes: nodes.iter().map(line).collect(),
+        pods: phases,
+    }
+}
+
+/// Whether an object's condition is true.
+pub(super) fn condition(object: &Value, name: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let holds = |condition: &Value| condition["type"] == name && condition["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(holds))
+}
+
+fn render(overview: &Overview) -> String {
+    let cluster = &overview.cluster;
+    let mut text = format!(
+        "cluster {}  generation {}  term {}  leader {}  revision {}  keys {}\n\n",
+        cluster.cluster_id,
+        cluster.generation,
+        cluster.term,
+        cluster.leader,
+        cluster.revision,
+        cluster.keys
+    );
+    let mut members = table(&[
+        "MEMBER",
+        "ROLE",
+        "INCARNATION",
+        "PEER",
+        "API",
+        "INDEX",
+        "LAG",
+        "SILENT",
+    ]);
+    for member in &cluster.members {
+        members.add_row([
+            &member.name,
+            &member.role,
+            &member.incarnation,
+            &member.address,
+            &member.api,
+            &member.matched.to_string(),
+            &member.lag.to_string(),
+            &format!("{} ms", member.silent_ms),
+        ]);
+    }
+    let mut nodes = table(&["NODE", "READY", "PODS"]);
+    for node in &overview.nodes {
+        let ready = if node.ready { "yes" } else { "no" };
+        nodes.add_row([node.name.as_str(), ready, &node.pods.to_string()]);
+    }
+    let phases = overview
+        .pods
+        .iter()
+        .map(|(phase, count)| format!("{count} {phase}"));
+    let phases: Vec<_> = phases.collect();
+    let pods = if phases.is_empty() {
+        "none".to_owned()
+    } else {
+        phases.join(", ")
+    };
+    for table in [members, nodes] {
+        text.push_str(&table.trim_fmt());
+        text.push_str("\n\n");
+    }
+    text + &format!("pods: {pods}\n")
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_header(head.iter().copied());
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::actors::messages::MemberStatus;
+
+    fn example() -> Overview {
+        let member = MemberStatus {
+            name: "n1".into(),
+            incarnation: "00000000000000aa".into(),
+            address: "127.0.0.1:7443".into(),
+            api: "127.0.0.1:6443".into(),
+            role: "leader".into(),
+            matched: 42,
+            lag: 0,
+            silent_ms: 0,
+        };
+        let cluster = ClusterStatus {
+            cluster_id: "00000000000000bb".into(),
+            generation: 1,
+            term: 7,
+            leader: "n1".into(),
+            voters_wanted: 3,
+            revision: 40,
+            keys: 12,
+            members: vec![member],
+        };
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let nodes = [
+            json!({"metadata": {"name": "n1"}, "status": {"conditions": ready}}),
+            json!({"metadata": {"name": "n2"}}),
+        ];
+        let pods = [
+            json!({"spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}),
+            json!({"spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}),
+            json!({"spec": {}, "status": {"phase": "Pending"}}),
+        ];
+        summarise(cluster, &nodes, &pods)
+    }
+
+    #[test]
+    fn the_table_tells_roles_nodes_and_phases() {
+        let text = render(&example());
+        let lines: Vec<Vec<_>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert!(text.starts_with("cluster 00000000000000bb  generation 1  term 7  leader n1"));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with(&["n1", "leader", "00000000000000aa"])),
+            "{text}"
+        );
+        assert!(lines.contains(&vec!["n1", "yes", "2"]), "{text}");
+        assert!(lines.contains(&vec!["n2", "no", "0"]), "{text}");
+        assert!(text.ends_with("pods: 1 Pending, 2 Running\n"), "{text}");
+    }
+
+    #[test]
+    fn json_has_everything_flat() {
+        let value = serde_json::to_value(example()).unwrap();
+        assert_eq!(value["clusterId"], "00000000000000bb");
+        assert_eq!(value["members"][0]["silentMs"], 0);
+        assert_eq!(
+            value["nodes"][1],
+            json!({"name": "n2", "ready": false, "pods": 0})
+        );
+        assert_eq!(value["pods"]["Running"], 2);
+    }
+
+    #[test]
+    fn a_cluster_without_pods_says_none() {
+        let overview = summarise(example().cluster, &[], &[]);
+        assert!(render(&overview).ends_with("pods: none\n"));
+    }
+}
