@@ -19,6 +19,8 @@ use crate::store::{Command, Event, Outcome, ProposalId, Store};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
 
 type Replies = Vec<Result<Reply, Status>>;
 
@@ -324,7 +326,6 @@ impl Handle {
                 return objects;
             }
             assert!(waited < PATIENCE, "never {count} of {prefix}: {objects:#?}");
-            const PAUSE: Duration = Duration::from_millis(5);
             tokio::time::sleep(PAUSE).await;
             waited += PAUSE;
         }
