@@ -28,5 +28,7 @@ pub mod registration;
 pub mod scheduler;
 pub mod server;
 pub mod store_front;
+#[cfg(test)]
+mod test_leader;
 mod waiters;
 pub mod wire;
