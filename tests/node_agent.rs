@@ -56,6 +56,7 @@ fn start(dir: &Path) -> Node {
         addresses: vec!["127.0.0.1".parse().unwrap()],
         cpu_millis: 1_000,
         memory_bytes: 1 << 30,
+        pods_max: 110,
         runtime: "process",
     };
     let link = Link(sender).start().recipient();
@@ -67,6 +68,10 @@ fn start(dir: &Path) -> Node {
 impl Node {
     async fn assign(&self, term: u64, full: bool, pods: &[Value]) -> Result<(), AssignRefused> {
         let wire = |pod: &Value| WireAssignment {
+            uid: pod["metadata"]["uid"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             pod: pod.to_string().into(),
             config_maps: Vec::new(),
             secrets: Vec::new(),
