@@ -147,7 +147,7 @@ impl Doors {
     ) -> Result<Vec<Event>, Status> {
         let history = self.peer.send(GetHistory { prefix, after }).await;
         let history = history.map_err(|_| stopping())?;
-        let mut events = history.map_err(|compacted| expired(after, &compacted))?;
+        let mut events = history.map_err(|compacted| expired(after, compacted))?;
         events.retain(|event| event.revision <= up_to);
         Ok(events)
     }
@@ -292,7 +292,7 @@ impl Doors {
         for ((at, reply), outcome) in waiting.into_iter().zip(outcomes) {
             match outcome {
                 Ok(Outcome::Committed { revision }) => {
-                    replies[at] = Some(Ok(reply.finish(revision)))
+                    replies[at] = Some(Ok(reply.finish(revision)));
                 }
                 Ok(Outcome::Conflict { .. }) => all = false,
                 Err(ProposeError::Unknown) => replies[at] = Some(Err(outcome_unknown())),
@@ -397,5 +397,5 @@ fn finish_or_leave(
 }
 
 fn unexpected(answer: &Answer) -> Status {
-    Status::internal(&format!("the leader answered another question: {answer:?}"))
+    Status::internal(format!("the leader answered another question: {answer:?}"))
 }

@@ -398,7 +398,7 @@ impl Handler<JoinTried> for Joiner {
                 }
             }
             Ok(other) => {
-                tracing::error!(?other, own = ?self.cluster(), "the seeds belong to another cluster")
+                tracing::error!(?other, own = ?self.cluster(), "the seeds belong to another cluster");
             }
             Err(reason) => tracing::info!(reason, "not admitted yet"),
         }

@@ -53,7 +53,7 @@ async fn open_log(
 ) -> Result<LogStream, Status> {
     let address = address_of(&read, &open.node).await?;
     let unreachable = |reason: String| {
-        Status::internal(&format!("node {} cannot be reached: {reason}", open.node))
+        Status::internal(format!("node {} cannot be reached: {reason}", open.node))
     };
     let dialled = dial(network.as_ref(), &address, None).await;
     let (outbox, mut inbox) = dialled.map_err(|error| unreachable(error.to_string()))?;
@@ -71,7 +71,7 @@ async fn open_log(
                 .try_send(Ok(piece))
                 .expect("the channel is new and holds more than one");
         }
-        Some(Ok(other)) => return Err(Status::internal(&format!("unexpected frame {other:?}"))),
+        Some(Ok(other)) => return Err(Status::internal(format!("unexpected frame {other:?}"))),
         Some(Err(error)) => return Err(unreachable(error.to_string())),
         None => return Err(unreachable("connection closed".to_owned())),
     }
@@ -99,8 +99,8 @@ async fn pump(
                 continue;
             }
             Some(Ok(FromListener::LogEnded(status))) => status,
-            Some(Ok(other)) => Some(Status::internal(&format!("unexpected frame {other:?}"))),
-            Some(Err(error)) => Some(Status::internal(&format!("the log broke off: {error}"))),
+            Some(Ok(other)) => Some(Status::internal(format!("unexpected frame {other:?}"))),
+            Some(Err(error)) => Some(Status::internal(format!("the log broke off: {error}"))),
             None => Some(Status::internal("the log broke off: connection closed")),
         };
         if let Some(status) = last {
@@ -115,10 +115,10 @@ async fn pump(
 async fn address_of(read: &Recipient<Read>, node: &str) -> Result<String, Status> {
     let view = read.send(Read(Consistency::AtLeast(0))).await;
     let view = view.map_err(|_| stopping())??;
-    let unknown = || Status::internal(&format!("node {node:?} is not known"));
+    let unknown = || Status::internal(format!("node {node:?} is not known"));
     let record = view.get(&format!("nodes//{node}")).ok_or_else(unknown)?;
     let node: Node = serde_json::from_slice(&record.value)
-        .map_err(|error| Status::internal(&format!("node {node:?} cannot be read: {error}")))?;
+        .map_err(|error| Status::internal(format!("node {node:?} cannot be read: {error}")))?;
     registered(&node)
         .map(|(_, contact)| contact.address)
         .ok_or_else(unknown)

@@ -219,7 +219,7 @@ impl Handler<Changed> for Membership {
         match result {
             Ok(()) => tracing::info!(?change, "membership changes"),
             Err(rejected) => {
-                tracing::debug!(?change, %rejected, "membership change refused; looked at again")
+                tracing::debug!(?change, %rejected, "membership change refused; looked at again");
             }
         }
     }

@@ -306,7 +306,7 @@ impl Actor for NodeLink {
         self.dial(ctx);
         ctx.run_interval(Duration::from_millis(LOOK_MS), Self::look);
         ctx.run_interval(Duration::from_millis(POLL_MS), |link, _| {
-            link.say(LinkDown::Poll)
+            link.say(LinkDown::Poll);
         });
     }
 }

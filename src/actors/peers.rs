@@ -186,7 +186,7 @@ impl Handler<SendEnvelopes> for Peers {
             match contacts.get(&peer).map(|bytes| Contact::decode(bytes)) {
                 Some(Ok(contact)) => self.send(peer, &contact, envelopes, ctx),
                 Some(Err(error)) => {
-                    tracing::warn!(%peer, %error, "a member's contact cannot be read")
+                    tracing::warn!(%peer, %error, "a member's contact cannot be read");
                 }
                 None => tracing::debug!(%peer, "a message to one who is no member any more"),
             }

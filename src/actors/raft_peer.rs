@@ -687,7 +687,7 @@ impl Member {
             .drain(..)
             .partition(|(index, _)| *index <= applied);
         self.reads = waiting;
-        for (_, answer) in VecDeque::from(ready) {
+        for (_, answer) in ready {
             let _ = answer.send(Ok(view.clone()));
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn too_large_resource_version(revision: Revision) -> Status {
 }
 
 /// The watch history no longer reaches back so far.
-pub(super) fn expired(after: Revision, compacted: &Compacted) -> Status {
+pub(super) fn expired(after: Revision, compacted: Compacted) -> Status {
     Status::expired(format!(
         "too old resource version: {after} ({})",
         compacted.oldest

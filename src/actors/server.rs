@@ -244,11 +244,11 @@ impl Doorman {
             .map_err(stopping)?
         {
             Ok(Answer::Joined(cluster)) => Ok(cluster),
-            Ok(other) => Err(Status::internal(&format!(
+            Ok(other) => Err(Status::internal(format!(
                 "the leader answered another question: {other:?}"
             ))),
             Err(CallError::Refused(status)) => Err(status),
-            Err(error) => Err(Status::unavailable(&error.to_string())),
+            Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }
 }
