@@ -12,12 +12,11 @@ mod garbage;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
+mod patches;
 mod pod_cleanup;
 mod queue;
 mod replica_set;
 mod replicas;
-mod requests;
-mod selector;
 #[cfg(test)]
 mod world;
 
@@ -36,7 +35,8 @@ pub use pod_cleanup::PodCleanup;
 pub use queue::WorkQueue;
 pub use replica_set::ReplicaSets;
 
-use crate::resource::cache::Change;
+use crate::resource::cache::{Cached, Change};
+use crate::resource::selector::SelectorError;
 use crate::resource::{Cache, ObjectKey, Request};
 
 /// All controllers of a cluster.
@@ -70,6 +70,11 @@ pub trait Controller {
         now: jiff::Timestamp,
         entropy: &mut dyn RngCore,
     ) -> Result<Outcome, ReconcileError>;
+}
+
+/// The keys of all objects of a kind.
+fn keys_of<T: Cached>(cache: &Cache) -> Vec<ObjectKey> {
+    cache.list::<T>().map(|(key, _)| key.clone()).collect()
 }
 
 /// What a reconciler asks for.
@@ -125,7 +130,7 @@ pub enum ReconcileError {
         /// The object.
         key: ObjectKey,
         /// What is wrong.
-        reason: String,
+        reason: SelectorError,
     },
     /// A field that every stored object of the kind has is missing.
     #[error("{kind} {key} has no {field}")]
@@ -137,4 +142,14 @@ pub enum ReconcileError {
         /// The missing field.
         field: &'static str,
     },
+}
+
+impl ReconcileError {
+    fn no_spec<T: k8s_openapi::Resource>(key: &ObjectKey) -> Self {
+        Self::Incomplete {
+            kind: T::KIND,
+            key: key.clone(),
+            field: "spec",
+        }
+    }
 }
