@@ -10,8 +10,9 @@ use super::{Event, Revision};
 /// Events kept by default: a watcher that lists 150,000 pods and then watches has seconds to come back at full load.
 pub const HISTORY_EVENTS_MAX: usize = 16_384;
 
-/// Bytes kept by default, so that a small node stays under its 30 MB with large objects too.
-pub const HISTORY_BYTES_MAX: usize = 8 << 20;
+/// Bytes kept by default: the last 1,500 changes of pods, a few seconds of a roll-out of 100, and little enough that a
+/// small node stays under its 30 MB.
+pub const HISTORY_BYTES_MAX: usize = 4 << 20;
 
 /// What one event costs beside its key and values: itself, and an allocation's header for each of the three.
 const EVENT_OVERHEAD_BYTES: usize = size_of::<Event>() + 3 * 32;
