@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::messages::{Applied, BecameLeader, LostLeadership, SUBMIT_REQUESTS_MAX, Submit};
-use crate::control::{Controller, EventTtl, Outcome, WorkQueue};
+use crate::control::{Controller, EventTtl, Outcome, WorkQueue, pod_events};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::resource::{Cache, ObjectKey, Reply, Request, Status};
@@ -383,6 +383,8 @@ impl Handler<Applied> for ControllerHost {
         for (controller, key) in reached.into_values().flatten() {
             reign.queues[controller].done(&key);
         }
+        let news = pod_events(&events, self.clock.wall(), &mut self.entropy);
+        self.tell(news);
         self.turn(ctx);
     }
 }

@@ -13,6 +13,7 @@ mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod pod_cleanup;
+mod pod_events;
 mod queue;
 mod replica_set;
 mod replicas;
@@ -33,6 +34,7 @@ pub use garbage::GarbageCollector;
 pub use namespace::NamespaceDeletion;
 pub use node_lifecycle::NodeLifecycle;
 pub use pod_cleanup::PodCleanup;
+pub use pod_events::pod_events;
 pub use queue::WorkQueue;
 pub use replica_set::ReplicaSets;
 
