@@ -108,6 +108,7 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     tracing::info!(name = options.name, %id, address = contact.address, "incarnation starts");
 
     let registry = Registry::new();
+    env.machine.register(&registry)?;
     let parts = Parts::start(&env, &options, id, &contact, &registry)?;
     tokio::task::spawn_local(server::serve(peers, parts.doorman(id, contact)));
     let gate = Gate {

@@ -11,6 +11,7 @@ use super::RuntimeChoice;
 use crate::env::Env;
 use crate::env::clock::SystemClock;
 use crate::env::entropy::Entropy;
+use crate::env::machine::ThisMachine;
 use crate::env::network::Network;
 use crate::env::runtime::ContainerRuntime;
 use crate::env::tcp::Tcp;
@@ -27,6 +28,7 @@ pub fn env(choice: RuntimeChoice, name: &str, run_dir: &Path) -> anyhow::Result<
         clock: Rc::new(SystemClock::new()),
         entropy: Entropy::from_system(),
         runtime: runtime(choice, name, run_dir)?,
+        machine: Rc::new(ThisMachine),
     })
 }
 

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod frames;
+pub mod machine;
 pub mod network;
 pub mod runtime;
 pub mod tcp;
@@ -22,4 +23,6 @@ pub struct Env {
     pub entropy: entropy::Entropy,
     /// Runs containers.
     pub runtime: Rc<dyn runtime::ContainerRuntime>,
+    /// Tells the machine's figures.
+    pub machine: Rc<dyn machine::Machine>,
 }
