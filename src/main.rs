@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         .nth(1)
         .is_some_and(|command| command == "pause")
     {
-        return kagero::cli::pause();
+        kagero::cli::pause::pause();
+        return ExitCode::SUCCESS;
     }
     kagero::cli::main(std::env::args_os().collect())
 }

@@ -28,11 +28,12 @@ use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
 use crate::actors::store_front::StoreFront;
 use crate::actors::wire::Contact;
+use crate::agent::NodeInfo;
 use crate::control::controllers;
 use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
-use crate::raft::{self, PeerId};
+use crate::raft::{self, ClusterId, PeerId};
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -103,7 +104,10 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     let peers = listen(&env, "--listen", &options.listen).await?;
     let api = listen(&env, "--api", &options.api).await?;
     let id = PeerId(env.entropy.clone().next_u64());
-    let (peer_address, api_address) = (address(&peers, "--listen")?, address(&api, "--api")?);
+    let (peer_address, api_address) = (
+        address(peers.as_ref(), "--listen")?,
+        address(api.as_ref(), "--api")?,
+    );
     let contact = contact(&options, peer_address, api_address);
     tracing::info!(name = options.name, %id, address = contact.address, "incarnation starts");
 
@@ -114,11 +118,20 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     let gate = Gate {
         listener: api,
         network: env.network.clone(),
-        front: parts.front.clone(),
+        known: parts.known.clone(),
+        cluster: parts.cluster.clone(),
         joiner: parts.joiner.clone(),
     };
-    tokio::task::spawn_local(http::serve(Box::new(gate), parts.http(&env, registry, api_address)));
-    Ok(Node { peer_address, api_address, id, known: parts.known })
+    tokio::task::spawn_local(http::serve(
+        Box::new(gate),
+        parts.http(&env, registry, api_address),
+    ));
+    Ok(Node {
+        peer_address,
+        api_address,
+        id,
+        known: parts.known,
+    })
 }
 
 /// The actors of one node.
@@ -132,6 +145,7 @@ struct Parts {
     agent: Addr<NodeAgent>,
     logs: Addr<Logs>,
     known: watch::Receiver<Option<Known>>,
+    cluster: watch::Receiver<Option<ClusterId>>,
 }
 
 impl Parts {
@@ -150,13 +164,21 @@ impl Parts {
         let mut made = None;
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
-            let front = StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
+            let front =
+                StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
             let submit = front.clone().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
             let links = NodeLinks::new(env, submit.clone(), peer.clone(), cluster_metrics).start();
-            let controllers = ControllerHost::new(controllers(), submit.clone(), env.clock.clone(), env.entropy.clone()).start();
+            let controllers = ControllerHost::new(
+                controllers(),
+                submit.clone(),
+                env.clock.clone(),
+                env.entropy.clone(),
+            )
+            .start();
             let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
-            let sender = Peers::new(env.network.clone(), env.entropy.clone(), peer.recipient()).start();
+            let sender =
+                Peers::new(env.network.clone(), env.entropy.clone(), peer.recipient()).start();
             let neighbours = Neighbours {
                 send: sender.recipient(),
                 published: front.clone().recipient(),
@@ -168,7 +190,14 @@ impl Parts {
                 ],
             };
             made = Some((front, membership));
-            RaftPeer::new(id, raft::Config::default(), env.clock.clone(), env.entropy.clone(), neighbours, raft_metrics)
+            RaftPeer::new(
+                id,
+                raft::Config::default(),
+                env.clock.clone(),
+                env.entropy.clone(),
+                neighbours,
+                raft_metrics,
+            )
         });
         let (front, membership) = made.expect("the context runs its closure at once");
         let introduction = Introduction {
@@ -178,16 +207,44 @@ impl Parts {
             init: options.init,
             voters_wanted: options.voters,
         };
-        let joiner = Joiner::new(introduction, caller.clone(), peer.clone(), env.entropy.clone()).start();
+        let joiner = Joiner::new(
+            introduction,
+            caller.clone(),
+            peer.clone(),
+            env.entropy.clone(),
+        );
+        let cluster = joiner.subscribe();
+        let joiner = joiner.start();
         let mut agent = None;
         let link = LinkEnd::create(|ctx| {
-            let started = NodeAgent::new(env, node_info(options, contact), ctx.address().recipient()).start();
+            let reports = ctx.address().recipient();
+            let (runtime, clock, entropy) =
+                (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
+            let started = NodeAgent::new(
+                node_info(env, options, contact),
+                runtime,
+                clock,
+                entropy,
+                reports,
+            )
+            .start();
             agent = Some(started.clone());
             LinkEnd::new(id, started, joiner.clone())
         });
         let agent = agent.expect("the context runs its closure at once");
         let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
-        Ok(Self { peer, front, caller, membership, joiner, link, agent, logs, known })
+        Ok(Self {
+            peer,
+            front,
+            caller,
+            membership,
+            joiner,
+            link,
+            agent,
+            logs,
+            known,
+            cluster,
+        })
     }
 
     fn http(&self, env: &Env, registry: Registry, address: SocketAddr) -> http::State {
@@ -203,7 +260,9 @@ impl Parts {
             entropy: env.entropy.clone(),
             readiness: Rc::new(move || match known.borrow().as_ref() {
                 None => Err("not yet part of a cluster".to_owned()),
-                Some(known) if known.standing.leader.is_none() => Err("the cluster has no leader".to_owned()),
+                Some(known) if known.standing.leader.is_none() => {
+                    Err("the cluster has no leader".to_owned())
+                }
                 Some(_) => Ok(()),
             }),
             server_address: address.to_string(),
@@ -225,19 +284,56 @@ impl Parts {
     }
 }
 
-async fn listen(env: &Env, flag: &'static str, address: &str) -> Result<Box<dyn Listener>, StartError> {
-    let failed = |error| StartError::Listen { flag, address: address.to_owned(), error };
+/// What the agent is told of its node.
+fn node_info(env: &Env, options: &Options, contact: &Contact) -> NodeInfo {
+    let host = contact
+        .address
+        .rsplit_once(':')
+        .map_or("", |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    NodeInfo {
+        name: options.name.clone(),
+        // A name instead of an address is resolved by whoever dials; pods are told addresses only.
+        addresses: address.into_iter().collect(),
+        cpu_millis: options.cpu_millis,
+        memory_bytes: options.memory_bytes,
+        pods_max: options.pods_max,
+        runtime: env.runtime.name(),
+    }
+}
+
+async fn listen(
+    env: &Env,
+    flag: &'static str,
+    address: &str,
+) -> Result<Box<dyn Listener>, StartError> {
+    let failed = |error| StartError::Listen {
+        flag,
+        address: address.to_owned(),
+        error,
+    };
     env.network.listen(address).await.map_err(failed)
 }
 
 fn address(listener: &dyn Listener, flag: &'static str) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::Listen { flag, address: "(bound)".to_owned(), error })
+    listener.local_addr().map_err(|error| StartError::Listen {
+        flag,
+        address: "(bound)".to_owned(),
+        error,
+    })
 }
 
 /// How others reach this node: as it was told, with the ports it was really given.
 fn contact(options: &Options, peer: SocketAddr, api: SocketAddr) -> Contact {
-    let address = options.advertise.clone().unwrap_or_else(|| with_port(&options.listen, peer.port()));
-    let api_host = if is_unspecified(&options.api) { &address } else { &options.api };
+    let address = options
+        .advertise
+        .clone()
+        .unwrap_or_else(|| with_port(&options.listen, peer.port()));
+    let api_host = if is_unspecified(&options.api) {
+        &address
+    } else {
+        &options.api
+    };
     Contact {
         name: options.name.clone(),
         api: with_port(api_host, api.port()),
@@ -257,5 +353,7 @@ fn with_port(address: &str, port: u16) -> String {
 
 /// Whether an address means every interface, which nobody can dial.
 fn is_unspecified(address: &str) -> bool {
-    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified())
+    address
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| address.ip().is_unspecified())
 }

@@ -3,6 +3,8 @@
 //! The sample configuration is tested where settings are parsed (`src/cli/settings.rs`); that the manifests run, in the
 //! end-to-end suites.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::fs;
 use std::process::Command;
 

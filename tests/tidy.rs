@@ -2,6 +2,8 @@
 //!
 //! Deliberately words and braces only: what needs types is a lint (see `.clippy.toml`).
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 #[path = "tidy/source.rs"]
 mod source;
 

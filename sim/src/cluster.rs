@@ -85,7 +85,10 @@ impl World {
     /// What each living node's store front knows, by node.
     pub fn known(&self) -> BTreeMap<String, Known> {
         let known = self.inner.known.borrow();
-        known.iter().filter_map(|(name, known)| Some((name.clone(), known.borrow().clone()?))).collect()
+        known
+            .iter()
+            .filter_map(|(name, known)| Some((name.clone(), known.borrow().clone()?)))
+            .collect()
     }
 
     /// A client of a node's API.
@@ -105,9 +108,19 @@ where
     F: Future<Output = turmoil::Result> + 'static,
 {
     let names: Vec<String> = (1..=plan.nodes).map(|n| format!("n{n}")).collect();
-    let machines = names.iter().map(|name| (name.clone(), Machine::default())).collect();
+    let machines = names
+        .iter()
+        .map(|name| (name.clone(), Machine::default()))
+        .collect();
     let (known, faults) = (RefCell::default(), RefCell::default());
-    let world = World { inner: Rc::new(Inner { machines, known, faults, trace: trace.clone() }) };
+    let world = World {
+        inner: Rc::new(Inner {
+            machines,
+            known,
+            faults,
+            trace: trace.clone(),
+        }),
+    };
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
         .epoch(std::time::UNIX_EPOCH)
@@ -123,7 +136,13 @@ where
         sim.host(name.clone(), move || {
             let start = starts.replace_with(|start| *start + 1);
             let seed = plan.seed ^ ((index as u64 + 1) << 48) ^ (start << 40);
-            host(world.clone(), plan.clone(), name.clone(), names.clone(), Entropy::from_seed(seed))
+            host(
+                world.clone(),
+                plan.clone(),
+                name.clone(),
+                names.clone(),
+                Entropy::from_seed(seed),
+            )
         });
     }
     sim.client("client", client(world.clone()));
@@ -139,7 +158,13 @@ where
 }
 
 /// One machine's process: the shipped node with simulated edges.
-async fn host(world: World, plan: Plan, name: String, names: Vec<String>, entropy: Entropy) -> turmoil::Result {
+async fn host(
+    world: World,
+    plan: Plan,
+    name: String,
+    names: Vec<String>,
+    entropy: Entropy,
+) -> turmoil::Result {
     let machine = world.machine(&name).clone();
     let env = Env {
         network: Rc::new(SimNetwork),
@@ -153,7 +178,10 @@ async fn host(world: World, plan: Plan, name: String, names: Vec<String>, entrop
         listen: format!("0.0.0.0:{PEER_PORT}"),
         advertise: Some(format!("{name}:{PEER_PORT}")),
         api: format!("0.0.0.0:{API_PORT}"),
-        seeds: names.iter().map(|name| format!("{name}:{PEER_PORT}")).collect(),
+        seeds: names
+            .iter()
+            .map(|name| format!("{name}:{PEER_PORT}"))
+            .collect(),
         voters: plan.voters,
         may_vote: true,
         init: false,
@@ -165,7 +193,11 @@ async fn host(world: World, plan: Plan, name: String, names: Vec<String>, entrop
         pods_max: 110,
     };
     let node = node::start(env, options).await?;
-    world.inner.known.borrow_mut().insert(name, node.known.clone());
+    world
+        .inner
+        .known
+        .borrow_mut()
+        .insert(name, node.known.clone());
     std::future::pending::<()>().await;
     Ok(())
 }
@@ -176,7 +208,11 @@ fn apply(sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
     match fault {
         Fault::LoseMachine(name) => {
             // Cut first, so that nobody hears the connections close: a lost machine says nothing.
-            let others: Vec<String> = world.machines().filter(|other| other != name).map(str::to_owned).collect();
+            let others: Vec<String> = world
+                .machines()
+                .filter(|other| other != name)
+                .map(str::to_owned)
+                .collect();
             for other in others.iter().map(String::as_str).chain(["client"]) {
                 sim.partition(name.as_str(), other);
             }
@@ -185,7 +221,11 @@ fn apply(sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
             world.inner.known.borrow_mut().remove(name);
         }
         Fault::ReturnMachine(name) => {
-            let others: Vec<String> = world.machines().filter(|other| other != name).map(str::to_owned).collect();
+            let others: Vec<String> = world
+                .machines()
+                .filter(|other| other != name)
+                .map(str::to_owned)
+                .collect();
             for other in others.iter().map(String::as_str).chain(["client"]) {
                 sim.repair(name.as_str(), other);
             }

@@ -45,9 +45,15 @@ impl Machine {
 
     /// Names of the pods that have a running container here, in order.
     pub fn running_pods(&self) -> Vec<String> {
-        let running = |record: &&ContainerRecord| matches!(record.state, ContainerState::Running { .. });
+        let running =
+            |record: &&ContainerRecord| matches!(record.state, ContainerState::Running { .. });
         let mut pods: Vec<String> = self.with(|contents| {
-            contents.containers.values().filter(running).map(|record| record.pod.name.clone()).collect()
+            contents
+                .containers
+                .values()
+                .filter(running)
+                .map(|record| record.pod.name.clone())
+                .collect()
         });
         pods.sort();
         pods.dedup();
@@ -72,7 +78,9 @@ impl Contents {
 
     /// Ends a running container.
     pub fn end(&mut self, id: &str, code: i32, now: Timestamp) {
-        let Some(record) = self.containers.get_mut(id) else { return };
+        let Some(record) = self.containers.get_mut(id) else {
+            return;
+        };
         if let ContainerState::Running { started_at } = record.state {
             record.state = ContainerState::Exited(Exit {
                 code,

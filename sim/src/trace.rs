@@ -21,7 +21,10 @@ impl Trace {
     /// Runs `f`, recording every event of the program under test at or above `level`.
     pub fn record<T>(level: Level, f: impl FnOnce(&Trace) -> T) -> (T, Vec<String>) {
         let trace = Trace::default();
-        let layer = Recorder { trace: trace.clone(), level };
+        let layer = Recorder {
+            trace: trace.clone(),
+            level,
+        };
         let subscriber = tracing_subscriber::registry().with(layer);
         let result = tracing::subscriber::with_default(subscriber, || f(&trace));
         let lines = std::mem::take(&mut *trace.lines());
@@ -35,12 +38,15 @@ impl Trace {
 
     fn push(&self, text: &str) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.lines().push(format!("{:>10.3} {text}", at.as_secs_f64()));
+        self.lines()
+            .push(format!("{:>10.3} {text}", at.as_secs_f64()));
     }
 
     fn lines(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         // A poisoned lock means that a panic is being reported already; the lines so far are what is wanted then.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -63,7 +69,12 @@ where
         let mut name = Text(String::new());
         attributes.record(&mut name);
         let span = context.span(id).expect("a span that was just made exists");
-        span.extensions_mut().insert(HostName(name.0.trim_start_matches(" name=").trim_matches('"').to_owned()));
+        span.extensions_mut().insert(HostName(
+            name.0
+                .trim_start_matches(" name=")
+                .trim_matches('"')
+                .to_owned(),
+        ));
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {

@@ -18,8 +18,16 @@ fn traced(seed: u64) -> Vec<String> {
 #[test]
 fn the_leaders_machine_vanishes_and_all_pods_run_again() {
     let lines = traced(SEED);
-    assert!(lines.iter().any(|line| line.contains("fault LoseMachine")), "the fault happened");
-    assert!(lines.iter().any(|line| line.contains("seen: equal replicas")), "the run reached its end");
+    assert!(
+        lines.iter().any(|line| line.contains("fault LoseMachine")),
+        "the fault happened"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("seen: equal replicas")),
+        "the run reached its end"
+    );
 }
 
 #[test]
@@ -27,8 +35,15 @@ fn the_same_seed_gives_the_same_trace() {
     let (first, second) = (traced(SEED), traced(SEED));
     let differ = first.iter().zip(&second).position(|(a, b)| a != b);
     if let Some(line) = differ {
-        panic!("traces part at line {line}:\n{}\n{}", first[line], second[line]);
+        panic!(
+            "traces part at line {line}:\n{}\n{}",
+            first[line], second[line]
+        );
     }
-    assert_eq!(first.len(), second.len(), "one trace goes on after the other's end");
+    assert_eq!(
+        first.len(),
+        second.len(),
+        "one trace goes on after the other's end"
+    );
     assert_ne!(first, traced(SEED + 1), "another seed is another run");
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
 use serde::Serialize;
 
-use super::node_agent::WireAssignment;
+use super::node_messages::WireAssignment;
 use crate::resource::{Cache, ObjectKey};
 
 /// Names of the objects a pod reads, within its namespace.
@@ -24,17 +24,15 @@ pub(super) struct Needs {
 pub(super) fn assignment(cache: &Cache, key: &ObjectKey, pod: &Pod) -> WireAssignment {
     let needs = needs(pod);
     let in_namespace = |name: &String| ObjectKey::new(key.namespace.as_str(), name.as_str());
-    let config_maps = needs.config_maps.iter();
-    let secrets = needs.secrets.iter();
+    let found = |name: &String| cache.get::<ConfigMap>(&in_namespace(name));
+    let config_maps = needs.config_maps.iter().filter_map(found);
+    let found = |name: &String| cache.get::<Secret>(&in_namespace(name));
+    let secrets = needs.secrets.iter().filter_map(found);
     WireAssignment {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         pod: encode(pod),
-        config_maps: config_maps
-            .filter_map(|name| Some((name.clone(), encode(cache.get::<ConfigMap>(&in_namespace(name))?.as_ref()))))
-            .collect(),
-        secrets: secrets
-            .filter_map(|name| Some((name.clone(), encode(cache.get::<Secret>(&in_namespace(name))?.as_ref()))))
-            .collect(),
+        config_maps: config_maps.map(|map| encode(map.as_ref())).collect(),
+        secrets: secrets.map(|secret| encode(secret.as_ref())).collect(),
     }
 }
 
@@ -46,7 +44,11 @@ fn encode<T: Serialize>(object: &T) -> Bytes {
 pub(super) fn needs(pod: &Pod) -> Needs {
     let mut needs = Needs::default();
     let Some(spec) = &pod.spec else { return needs };
-    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+    for container in spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+    {
         needs.add_container(container);
     }
     needs.add_volumes(spec);
@@ -56,22 +58,43 @@ pub(super) fn needs(pod: &Pod) -> Needs {
 impl Needs {
     fn add_container(&mut self, container: &Container) {
         for source in container.env_from.iter().flatten() {
-            self.config_maps.extend(source.config_map_ref.as_ref().map(|r| r.name.clone()));
-            self.secrets.extend(source.secret_ref.as_ref().map(|r| r.name.clone()));
+            self.config_maps
+                .extend(source.config_map_ref.as_ref().map(|r| r.name.clone()));
+            self.secrets
+                .extend(source.secret_ref.as_ref().map(|r| r.name.clone()));
         }
-        for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
-            self.config_maps.extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
-            self.secrets.extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
+        for source in container
+            .env
+            .iter()
+            .flatten()
+            .filter_map(|variable| variable.value_from.as_ref())
+        {
+            self.config_maps
+                .extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
+            self.secrets
+                .extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
         }
     }
 
     fn add_volumes(&mut self, spec: &PodSpec) {
         for volume in spec.volumes.iter().flatten() {
-            self.config_maps.extend(volume.config_map.as_ref().map(|source| source.name.clone()));
-            self.secrets.extend(volume.secret.as_ref().and_then(|source| source.secret_name.clone()));
-            for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
-                self.config_maps.extend(source.config_map.as_ref().map(|r| r.name.clone()));
-                self.secrets.extend(source.secret.as_ref().map(|r| r.name.clone()));
+            self.config_maps
+                .extend(volume.config_map.as_ref().map(|source| source.name.clone()));
+            self.secrets.extend(
+                volume
+                    .secret
+                    .as_ref()
+                    .and_then(|source| source.secret_name.clone()),
+            );
+            for source in volume
+                .projected
+                .iter()
+                .flat_map(|projected| projected.sources.iter().flatten())
+            {
+                self.config_maps
+                    .extend(source.config_map.as_ref().map(|r| r.name.clone()));
+                self.secrets
+                    .extend(source.secret.as_ref().map(|r| r.name.clone()));
             }
         }
     }
@@ -100,8 +123,16 @@ mod tests {
             },
         }))
         .unwrap();
-        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
-        let expected = Needs { config_maps: set(&["m1", "m2", "m3"]), secrets: set(&["s1", "s2", "s3"]) };
+        let set = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        let expected = Needs {
+            config_maps: set(&["m1", "m2", "m3"]),
+            secrets: set(&["s1", "s2", "s3"]),
+        };
         assert_eq!(needs(&pod), expected);
     }
 }

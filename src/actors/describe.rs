@@ -23,7 +23,11 @@ pub(super) fn describe_members(
         cluster_id: format!("{:016x}", cluster.id),
         generation: cluster.generation,
         term: status.term,
-        leader: members.iter().find(|m| m.role == "leader").map(|m| m.name.clone()).unwrap_or_default(),
+        leader: members
+            .iter()
+            .find(|m| m.role == "leader")
+            .map(|m| m.name.clone())
+            .unwrap_or_default(),
         voters_wanted,
         revision: view.revision(),
         keys: view.len() as u64,
@@ -34,7 +38,11 @@ pub(super) fn describe_members(
 fn describe_member(status: &Status, id: PeerId, contact: Option<Contact>) -> MemberStatus {
     let progress = status.progress.get(&id);
     let itself = id == status.id;
-    let matched = if itself { status.last } else { progress.map_or(0, |p| p.matched) };
+    let matched = if itself {
+        status.last
+    } else {
+        progress.map_or(0, |p| p.matched)
+    };
     let contact = contact.as_ref();
     MemberStatus {
         name: contact.map_or_else(|| "?".to_owned(), |c| c.name.clone()),

@@ -13,7 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use super::caller::{CallError, Caller, Place};
 use super::describe::describe_members;
 use super::messages::ClusterStatus;
-use super::raft_peer::{GetHistory, GetStatus, Propose, ProposeError, RaftPeer, ReadIndex, Standing};
+use super::raft_peer::{
+    GetHistory, GetStatus, Propose, ProposeError, RaftPeer, ReadIndex, Standing,
+};
 use super::refusals::{self, expired, is_not_leader, no_leader, outcome_unknown, stopping};
 use super::wire::{Answer, Call};
 use crate::env::clock::Clock;
@@ -72,12 +74,13 @@ impl Doors {
             let submitted = match self.leader(deadline).await {
                 Err(status) => return vec![Err(status); requests.len()],
                 Ok(Leader::Here) => self.submit_here(&requests, deadline).await,
-                Ok(Leader::At(address)) => self.forward(address, Call::Submit(requests.clone()), deadline).await.map(
-                    |answer| match answer {
+                Ok(Leader::At(address)) => self
+                    .forward(address, Call::Submit(requests.clone()), deadline)
+                    .await
+                    .map(|answer| match answer {
                         Answer::Submitted(replies) => Ok(replies),
                         other => Err(unexpected(&other)),
-                    },
-                ),
+                    }),
             };
             match submitted {
                 Attempt::Done(Ok(replies)) => return replies,
@@ -100,11 +103,21 @@ impl Doors {
 
     /// Everything this node has, at once, or as soon as it has reached `revision`.
     pub(super) async fn read_at_least(mut self, revision: Revision) -> Result<View, Status> {
-        let reached = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.view.revision() >= revision);
+        let reached = |known: &Option<Known>| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.view.revision() >= revision)
+        };
         match timeout_at(after(READ_MS_MAX), self.known.wait_for(reached)).await {
-            Ok(Ok(known)) => Ok(known.as_ref().expect("the condition just held").view.clone()),
+            Ok(Ok(known)) => Ok(known
+                .as_ref()
+                .expect("the condition just held")
+                .view
+                .clone()),
             Ok(Err(_)) => Err(stopping()),
-            Err(_) if revision == 0 => Err(Status::unavailable("the node is not yet part of a cluster")),
+            Err(_) if revision == 0 => {
+                Err(Status::unavailable("the node is not yet part of a cluster"))
+            }
             Err(_) => Err(refusals::too_large_resource_version(revision)),
         }
     }
@@ -146,10 +159,12 @@ impl Doors {
             let described = match self.leader(deadline).await? {
                 Leader::Here => Attempt::Done(self.clone().describe_here().await),
                 Leader::At(address) => {
-                    self.forward(address, Call::Describe, deadline).await.map(|answer| match answer {
-                        Answer::Described(status) => Ok(status),
-                        other => Err(unexpected(&other)),
-                    })
+                    self.forward(address, Call::Describe, deadline)
+                        .await
+                        .map(|answer| match answer {
+                            Answer::Described(status) => Ok(status),
+                            other => Err(unexpected(&other)),
+                        })
                 }
             };
             match described {
@@ -164,18 +179,27 @@ impl Doors {
         let status = self.peer.send(GetStatus).await.map_err(|_| stopping())?;
         let known = self.known.borrow().clone();
         match (status, known) {
-            (Some((cluster, status)), Some(known)) if known.standing.leads => {
-                Ok(describe_members(cluster, &status, &known.view, self.voters_wanted))
-            }
+            (Some((cluster, status)), Some(known)) if known.standing.leads => Ok(describe_members(
+                cluster,
+                &status,
+                &known.view,
+                self.voters_wanted,
+            )),
             _ => Err(refusals::not_leader()),
         }
     }
 
     /// Plans and commits on this node; `Elsewhere` if it does not lead and nothing was executed.
-    async fn submit_here(&mut self, requests: &[Request], deadline: Instant) -> Attempt<Vec<Result<Reply, Status>>> {
+    async fn submit_here(
+        &mut self,
+        requests: &[Request],
+        deadline: Instant,
+    ) -> Attempt<Vec<Result<Reply, Status>>> {
         let mut replies: Vec<Option<Result<Reply, Status>>> = vec![None; requests.len()];
         for _ in 0..PLANS_MAX {
-            let Some(view) = self.view_if_leading() else { return finish_or_leave(replies) };
+            let Some(view) = self.view_if_leading() else {
+                return finish_or_leave(replies);
+            };
             let (plans, now) = self.plan_all(&view, requests, &mut replies);
             if plans.is_empty() {
                 return finish_or_leave(replies);
@@ -187,13 +211,27 @@ impl Doors {
                 return finish_or_leave(replies);
             }
             // A comparison failed, so a newer state than the planned one exists and is about to be published.
-            let newer = |known: &Option<Known>| known.as_ref().is_some_and(|k| k.view.revision() > view.revision());
-            if timeout_at(deadline, self.known.wait_for(newer)).await.is_err() {
+            let newer = |known: &Option<Known>| {
+                known
+                    .as_ref()
+                    .is_some_and(|k| k.view.revision() > view.revision())
+            };
+            if timeout_at(deadline, self.known.wait_for(newer))
+                .await
+                .is_err()
+            {
                 break;
             }
         }
-        let busy = || Err(Status::unavailable("the object changes too fast to be written; try again"));
-        Attempt::Done(Ok(replies.into_iter().map(|reply| reply.unwrap_or_else(busy)).collect()))
+        let busy = || {
+            Err(Status::unavailable(
+                "the object changes too fast to be written; try again",
+            ))
+        };
+        Attempt::Done(Ok(replies
+            .into_iter()
+            .map(|reply| reply.unwrap_or_else(busy))
+            .collect()))
     }
 
     /// Plans what has no reply yet; what needs no write is answered at once.
@@ -209,7 +247,14 @@ impl Doors {
             if replies[at].is_some() {
                 continue;
             }
-            match plan(view, request, &mut Stamp { now, entropy: &mut self.entropy }) {
+            match plan(
+                view,
+                request,
+                &mut Stamp {
+                    now,
+                    entropy: &mut self.entropy,
+                },
+            ) {
                 Ok(plan) if plan.transaction.is_some() => plans.push((at, plan)),
                 Ok(plan) => replies[at] = Some(Ok(plan.reply.finish(view.revision()))),
                 Err(status) => replies[at] = Some(Err(status)),
@@ -227,12 +272,18 @@ impl Doors {
         deadline: Instant,
         replies: &mut [Option<Result<Reply, Status>>],
     ) -> Option<bool> {
-        let (mut waiting, mut transactions) = (Vec::with_capacity(plans.len()), Vec::with_capacity(plans.len()));
+        let (mut waiting, mut transactions) = (
+            Vec::with_capacity(plans.len()),
+            Vec::with_capacity(plans.len()),
+        );
         for (at, plan) in plans {
             transactions.extend(plan.transaction);
             waiting.push((at, plan.reply));
         }
-        let proposed = self.peer.send(Propose { time_ms: now.as_millisecond(), transactions });
+        let proposed = self.peer.send(Propose {
+            time_ms: now.as_millisecond(),
+            transactions,
+        });
         let outcomes = match timeout_at(deadline, proposed).await {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(_)) | Err(_) => vec![Err(ProposeError::Unknown); waiting.len()],
@@ -240,39 +291,65 @@ impl Doors {
         let (mut all, mut leads) = (true, true);
         for ((at, reply), outcome) in waiting.into_iter().zip(outcomes) {
             match outcome {
-                Ok(Outcome::Committed { revision }) => replies[at] = Some(Ok(reply.finish(revision))),
+                Ok(Outcome::Committed { revision }) => {
+                    replies[at] = Some(Ok(reply.finish(revision)))
+                }
                 Ok(Outcome::Conflict { .. }) => all = false,
                 Err(ProposeError::Unknown) => replies[at] = Some(Err(outcome_unknown())),
                 Err(ProposeError::Rejected(Rejected::Overloaded)) => {
-                    replies[at] = Some(Err(Status::too_many_requests("too many writes wait for replication", 1)));
+                    replies[at] = Some(Err(Status::too_many_requests(
+                        "too many writes wait for replication",
+                        1,
+                    )));
                 }
-                Err(ProposeError::Rejected(_) | ProposeError::Replaced | ProposeError::NotMember) => leads = false,
+                Err(
+                    ProposeError::Rejected(_) | ProposeError::Replaced | ProposeError::NotMember,
+                ) => leads = false,
             }
         }
         leads.then_some(all)
     }
 
     fn view_if_leading(&self) -> Option<View> {
-        self.known.borrow().as_ref().filter(|known| known.standing.leads).map(|known| known.view.clone())
+        self.known
+            .borrow()
+            .as_ref()
+            .filter(|known| known.standing.leads)
+            .map(|known| known.view.clone())
     }
 
     /// Waits until some node is known to lead.
     async fn leader(&mut self, deadline: Instant) -> Result<Leader, Status> {
         let lead = |known: &Known| match known.standing.leader {
             _ if known.standing.leads => Some(Leader::Here),
-            Some(leader) if leader != known.standing.id => known.contact(leader).map(|c| Leader::At(c.address)),
+            Some(leader) if leader != known.standing.id => {
+                known.contact(leader).map(|c| Leader::At(c.address))
+            }
             _ => None,
         };
-        let found = self.known.wait_for(|known| known.as_ref().is_some_and(|known| lead(known).is_some()));
+        let found = self
+            .known
+            .wait_for(|known| known.as_ref().is_some_and(|known| lead(known).is_some()));
         match timeout_at(deadline, found).await {
-            Ok(Ok(known)) => Ok(known.as_ref().and_then(lead).expect("the condition just held")),
+            Ok(Ok(known)) => Ok(known
+                .as_ref()
+                .and_then(lead)
+                .expect("the condition just held")),
             _ => Err(no_leader()),
         }
     }
 
     /// Asks the leader at an address; `Elsewhere` if it certainly did nothing.
     async fn forward(&self, address: String, call: Call, deadline: Instant) -> Attempt<Answer> {
-        match self.caller.send(Place { address, call, deadline }).await {
+        match self
+            .caller
+            .send(Place {
+                address,
+                call,
+                deadline,
+            })
+            .await
+        {
             Ok(Ok(answer)) => Attempt::Done(Ok(answer)),
             Ok(Err(CallError::Refused(status))) if is_not_leader(&status) => Attempt::Elsewhere,
             Ok(Err(CallError::Refused(status))) => Attempt::Done(Err(status)),
@@ -307,11 +384,16 @@ impl<T> Attempt<T> {
 }
 
 /// All answered: done. None executed: elsewhere. Some executed before leadership was lost: the rest is refused.
-fn finish_or_leave(replies: Vec<Option<Result<Reply, Status>>>) -> Attempt<Vec<Result<Reply, Status>>> {
+fn finish_or_leave(
+    replies: Vec<Option<Result<Reply, Status>>>,
+) -> Attempt<Vec<Result<Reply, Status>>> {
     if replies.iter().all(Option::is_none) && !replies.is_empty() {
         return Attempt::Elsewhere;
     }
-    Attempt::Done(Ok(replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err(no_leader()))).collect()))
+    Attempt::Done(Ok(replies
+        .into_iter()
+        .map(|reply| reply.unwrap_or_else(|| Err(no_leader())))
+        .collect()))
 }
 
 fn unexpected(answer: &Answer) -> Status {

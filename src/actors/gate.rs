@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::doors::Known;
 use super::joiner::{FindApis, Joiner};
-use super::store_front::{StoreFront, WhatIsKnown};
 use crate::env::network::{BoxStream, Listener, Network};
+use crate::raft::ClusterId;
 
 /// A replica that cannot be reached within this time is passed over for the next.
 const CONNECT_MS_MAX: u64 = 1_000;
@@ -25,9 +27,11 @@ pub struct Gate {
     pub listener: Box<dyn Listener>,
     /// To reach the others.
     pub network: Rc<dyn Network>,
-    /// Knows whether there is a replica here.
-    pub front: Addr<StoreFront>,
-    /// Finds those who have one.
+    /// Says whether there is a replica here.
+    pub known: watch::Receiver<Option<Known>>,
+    /// Says whether this node belongs to a cluster; before it does, it answers for itself (health checks do ask).
+    pub cluster: watch::Receiver<Option<ClusterId>>,
+    /// Finds those who have a replica.
     pub joiner: Addr<Joiner>,
 }
 
@@ -40,29 +44,23 @@ impl Listener for Gate {
     async fn accept(&mut self) -> io::Result<(BoxStream, SocketAddr)> {
         loop {
             let (stream, peer) = self.listener.accept().await?;
-            let known = self.front.send(WhatIsKnown).await.map_err(|_| stopping())?;
-            if known.is_some() {
+            // No waiting from here on: the caller may drop this future, and with it the connection.
+            if self.known.borrow().is_some() || self.cluster.borrow().is_none() {
                 return Ok((stream, peer));
             }
-            let apis = self.joiner.send(FindApis).await.map_err(|_| stopping())?;
-            if apis.is_empty() {
-                // No cluster yet: health checks and clear refusals are better than a closed door.
-                return Ok((stream, peer));
-            }
-            tokio::task::spawn_local(pass_on(stream, apis, self.network.clone()));
+            tokio::task::spawn_local(pass_on(stream, self.joiner.clone(), self.network.clone()));
         }
     }
 }
 
-fn stopping() -> io::Error {
-    io::Error::other("the node is stopping")
-}
-
 /// Joins a client's connection to the first replica that answers.
-async fn pass_on(mut client: BoxStream, apis: Vec<String>, network: Rc<dyn Network>) {
-    for api in apis {
+async fn pass_on(mut client: BoxStream, joiner: Addr<Joiner>, network: Rc<dyn Network>) {
+    // No answer means that the node is stopping.
+    for api in joiner.send(FindApis).await.unwrap_or_default() {
         let connected = timeout(Duration::from_millis(CONNECT_MS_MAX), network.connect(&api)).await;
-        let Ok(Ok(mut server)) = connected else { continue };
+        let Ok(Ok(mut server)) = connected else {
+            continue;
+        };
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
             tracing::debug!(api, %error, "a passed-on connection ended");
         }

@@ -8,8 +8,9 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use super::joiner::{Joiner, Linked};
-use super::node_agent::{
-    AssignPods, DescribeNode, NodeAgent, NodeDescription, PodReport, PodReports, WireAssignment,
+use super::node_agent::NodeAgent;
+use super::node_messages::{
+    AssignPods, DescribeNode, NodeDescription, PodReport, PodReports, WireAssignment,
 };
 use super::wire::{LinkDown, LinkUp};
 use crate::raft::{ClusterId, PeerId, Term};

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::dial::dial;
 use super::messages::{Consistency, LogStream, OpenLog, Read};
-use super::node_agent::{NodeAgent, ReadLog};
+use super::node_agent::NodeAgent;
+use super::node_messages::ReadLog;
 use super::refusals::stopping;
 use super::registration::registered;
 use super::wire::{FromDialler, FromListener};
@@ -45,12 +46,20 @@ impl Handler<OpenLog> for Logs {
     }
 }
 
-async fn open_log(network: Rc<dyn Network>, read: Recipient<Read>, open: OpenLog) -> Result<LogStream, Status> {
+async fn open_log(
+    network: Rc<dyn Network>,
+    read: Recipient<Read>,
+    open: OpenLog,
+) -> Result<LogStream, Status> {
     let address = address_of(&read, &open.node).await?;
-    let unreachable = |reason: String| Status::internal(&format!("node {} cannot be reached: {reason}", open.node));
+    let unreachable = |reason: String| {
+        Status::internal(&format!("node {} cannot be reached: {reason}", open.node))
+    };
     let dialled = dial(network.as_ref(), &address).await;
     let (outbox, mut inbox) = dialled.map_err(|error| unreachable(error.to_string()))?;
-    outbox.send(&FromDialler::ReadLog(open.clone())).map_err(|error| unreachable(error.to_string()))?;
+    outbox
+        .send(&FromDialler::ReadLog(open.clone()))
+        .map_err(|error| unreachable(error.to_string()))?;
     // The first frame tells an error from a log, so that an error can still be an HTTP status.
     let first = inbox.next().await;
     let (pieces, stream) = mpsc::channel(PIECES_MAX);
@@ -58,7 +67,9 @@ async fn open_log(network: Rc<dyn Network>, read: Recipient<Read>, open: OpenLog
         Some(Ok(FromListener::LogEnded(Some(status)))) => return Err(status),
         Some(Ok(FromListener::LogEnded(None))) => return Ok(stream),
         Some(Ok(FromListener::Log(piece))) => {
-            pieces.try_send(Ok(piece)).expect("the channel is new and holds more than one");
+            pieces
+                .try_send(Ok(piece))
+                .expect("the channel is new and holds more than one");
         }
         Some(Ok(other)) => return Err(Status::internal(&format!("unexpected frame {other:?}"))),
         Some(Err(error)) => return Err(unreachable(error.to_string())),
@@ -108,18 +119,41 @@ async fn address_of(read: &Recipient<Read>, node: &str) -> Result<String, Status
     let record = view.get(&format!("nodes//{node}")).ok_or_else(unknown)?;
     let node: Node = serde_json::from_slice(&record.value)
         .map_err(|error| Status::internal(&format!("node {node:?} cannot be read: {error}")))?;
-    registered(&node).map(|(_, contact)| contact.address).ok_or_else(unknown)
+    registered(&node)
+        .map(|(_, contact)| contact.address)
+        .ok_or_else(unknown)
 }
 
 /// The other end: streams a log of this node's agent into a connection.
-pub(super) async fn answer_log(agent: &Addr<NodeAgent>, open: OpenLog, outbox: &Outbox<FromListener>) {
+pub(super) async fn answer_log(
+    agent: &Addr<NodeAgent>,
+    open: OpenLog,
+    outbox: &Outbox<FromListener>,
+) {
     let path = open.container_path();
-    let opened = agent.send(ReadLog(open)).await;
+    let OpenLog {
+        pod,
+        uid,
+        container,
+        options,
+        ..
+    } = open;
+    let read = ReadLog {
+        pod,
+        uid,
+        container,
+        options,
+    };
+    let opened = agent.send(read).await;
     let ended = match opened {
         Ok(Ok(mut stream)) => loop {
             match stream.recv().await {
                 Some(Ok(piece)) => {
-                    if outbox.send_when_ready(&FromListener::Log(piece)).await.is_err() {
+                    if outbox
+                        .send_when_ready(&FromListener::Log(piece))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

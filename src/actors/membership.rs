@@ -66,23 +66,42 @@ pub struct Membership {
 impl Membership {
     /// An idle membership keeper.
     pub fn new(peer: Addr<RaftPeer>, submit: Recipient<Submit>, voters_wanted: usize) -> Self {
-        Self { peer, submit, voters_wanted, view: None, busy: false }
+        Self {
+            peer,
+            submit,
+            voters_wanted,
+            view: None,
+            busy: false,
+        }
     }
 
     /// Everyone who could be a member, by incarnation. Of two incarnations on one machine the older is proven dead.
     fn candidates(view: &View, status: &raft::Status) -> BTreeMap<PeerId, Candidate> {
-        let described = |node: Node| registered(&node).map(|(id, contact)| (id, contact, silence(&node)));
+        let described =
+            |node: Node| registered(&node).map(|(id, contact)| (id, contact, silence(&node)));
         let nodes: Vec<(PeerId, Contact, Duration)> = nodes(view).filter_map(described).collect();
         let mut candidates = BTreeMap::new();
         for (id, bytes) in &status.configuration.contacts {
-            let Ok(contact) = Contact::decode(bytes) else { continue };
-            let superseded =
-                |(other, new, _): &(PeerId, Contact, Duration)| other != id && new.machine_id == contact.machine_id;
+            let Ok(contact) = Contact::decode(bytes) else {
+                continue;
+            };
+            let superseded = |(other, new, _): &(PeerId, Contact, Duration)| {
+                other != id && new.machine_id == contact.machine_id
+            };
             let proven_dead = nodes.iter().any(superseded);
-            candidates.insert(*id, Candidate { proven_dead, ..candidate(&contact) });
+            candidates.insert(
+                *id,
+                Candidate {
+                    proven_dead,
+                    ..candidate(&contact)
+                },
+            );
         }
         for (id, contact, silent) in nodes {
-            candidates.entry(id).or_insert_with(|| Candidate { silent, ..candidate(&contact) });
+            candidates.entry(id).or_insert_with(|| Candidate {
+                silent,
+                ..candidate(&contact)
+            });
         }
         candidates
     }
@@ -105,13 +124,20 @@ impl Membership {
 
 /// The Node objects. One that cannot be read is no candidate; the node links say so aloud.
 fn nodes(view: &View) -> impl Iterator<Item = Node> {
-    view.range("nodes/").filter_map(|(_, record)| serde_json::from_slice(&record.value).ok())
+    view.range("nodes/")
+        .filter_map(|(_, record)| serde_json::from_slice(&record.value).ok())
 }
 
 /// How long a node that is no member has been silent, as far as its Node object tells.
 fn silence(node: &Node) -> Duration {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     if ready { Duration::ZERO } else { Duration::MAX }
 }
 
@@ -164,8 +190,13 @@ impl Handler<StatusRead> for Membership {
     type Result = ();
 
     fn handle(&mut self, StatusRead { status }: StatusRead, ctx: &mut Self::Context) {
-        let candidates = self.view.as_ref().map(|view| Self::candidates(view, &status));
-        let plan = candidates.and_then(|candidates| plan_membership(&status, &candidates, self.voters_wanted, &Limits::default()));
+        let candidates = self
+            .view
+            .as_ref()
+            .map(|view| Self::candidates(view, &status));
+        let plan = candidates.and_then(|candidates| {
+            plan_membership(&status, &candidates, self.voters_wanted, &Limits::default())
+        });
         let Some(change) = plan else {
             self.busy = false;
             return;
@@ -187,7 +218,9 @@ impl Handler<Changed> for Membership {
         self.busy = false;
         match result {
             Ok(()) => tracing::info!(?change, "membership changes"),
-            Err(rejected) => tracing::debug!(?change, %rejected, "membership change refused; looked at again"),
+            Err(rejected) => {
+                tracing::debug!(?change, %rejected, "membership change refused; looked at again")
+            }
         }
     }
 }
@@ -199,11 +232,16 @@ impl Handler<Admit> for Membership {
         let Some(view) = &self.view else {
             return Box::pin(async { Err(not_leader()) });
         };
-        let existing = nodes(view).find(|node| node.metadata.name.as_deref() == Some(&contact.name));
+        let existing =
+            nodes(view).find(|node| node.metadata.name.as_deref() == Some(&contact.name));
         let (peer, submit) = (self.peer.clone(), self.submit.clone());
         Box::pin(async move {
             let stopping = |_| stopping();
-            let (cluster, status) = peer.send(GetStatus).await.map_err(stopping)?.ok_or_else(not_leader)?;
+            let (cluster, status) = peer
+                .send(GetStatus)
+                .await
+                .map_err(stopping)?
+                .ok_or_else(not_leader)?;
             let holder = existing.as_ref().and_then(registered);
             if holder.as_ref().is_some_and(|(held, _)| *held == id) {
                 return Ok(cluster);
@@ -212,7 +250,10 @@ impl Handler<Admit> for Membership {
                 name_is_free(&status, held, &other, &contact)?;
             }
             let registration = register(existing.as_ref(), id, &contact);
-            let replies = submit.send(Submit(vec![registration])).await.map_err(stopping)?;
+            let replies = submit
+                .send(Submit(vec![registration]))
+                .await
+                .map_err(stopping)?;
             for reply in replies {
                 reply?;
             }
@@ -224,14 +265,24 @@ impl Handler<Admit> for Membership {
 
 /// Whether another process may take over a node's name: on the same machine always (the older one is dead, or about
 /// to find that out), elsewhere only when its holder has been silent for long enough.
-fn name_is_free(status: &raft::Status, held: PeerId, holder: &Contact, asking: &Contact) -> Result<(), Status> {
+fn name_is_free(
+    status: &raft::Status,
+    held: PeerId,
+    holder: &Contact,
+    asking: &Contact,
+) -> Result<(), Status> {
     let silent = |id| status.progress.get(&id).map(|progress| progress.silent);
-    let alive = held == status.id || silent(held).is_some_and(|silent| silent < Duration::from_millis(NAME_HELD_MS));
+    let alive = held == status.id
+        || silent(held).is_some_and(|silent| silent < Duration::from_millis(NAME_HELD_MS));
     if holder.machine_id == asking.machine_id || !alive {
         return Ok(());
     }
-    Err(Status::new(403, "Forbidden", format!(
-        "node name {:?} is held by another live machine at {}; choose another --name",
-        asking.name, holder.address
-    )))
+    Err(Status::new(
+        403,
+        "Forbidden",
+        format!(
+            "node name {:?} is held by another live machine at {}; choose another --name",
+            asking.name, holder.address
+        ),
+    ))
 }

@@ -33,24 +33,57 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
 impl RaftMetrics {
     /// Registers the figures; fails if the registry has them already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let leader_changes =
-            IntCounter::new("kagero_raft_leader_changes_total", "Times this node saw another leader take over")?;
+        let leader_changes = IntCounter::new(
+            "kagero_raft_leader_changes_total",
+            "Times this node saw another leader take over",
+        )?;
         registry.register(Box::new(leader_changes.clone()))?;
         let lag = IntGaugeVec::new(
-            Opts::new("kagero_peer_lag_entries", "Log entries a member lags behind this leader; only on the leader"),
+            Opts::new(
+                "kagero_peer_lag_entries",
+                "Log entries a member lags behind this leader; only on the leader",
+            ),
             &["peer"],
         )?;
         registry.register(Box::new(lag.clone()))?;
         Ok(Self {
             term: gauge(registry, "kagero_raft_term", "Raft term of this node")?,
-            commit: gauge(registry, "kagero_raft_commit_index", "Highest log index this node knows committed")?,
-            applied: gauge(registry, "kagero_raft_applied_index", "Highest log index this node has applied")?,
-            leads: gauge(registry, "kagero_raft_is_leader", "1 while this node leads, else 0")?,
+            commit: gauge(
+                registry,
+                "kagero_raft_commit_index",
+                "Highest log index this node knows committed",
+            )?,
+            applied: gauge(
+                registry,
+                "kagero_raft_applied_index",
+                "Highest log index this node has applied",
+            )?,
+            leads: gauge(
+                registry,
+                "kagero_raft_is_leader",
+                "1 while this node leads, else 0",
+            )?,
             leader_changes,
-            voters: gauge(registry, "kagero_raft_voters", "Voters in this node's newest configuration")?,
-            keys: gauge(registry, "kagero_store_keys", "Objects in this node's store")?,
-            revision: gauge(registry, "kagero_store_revision", "Revision of this node's store")?,
-            bytes: gauge(registry, "kagero_store_bytes", "Bytes of values in this node's store")?,
+            voters: gauge(
+                registry,
+                "kagero_raft_voters",
+                "Voters in this node's newest configuration",
+            )?,
+            keys: gauge(
+                registry,
+                "kagero_store_keys",
+                "Objects in this node's store",
+            )?,
+            revision: gauge(
+                registry,
+                "kagero_store_revision",
+                "Revision of this node's store",
+            )?,
+            bytes: gauge(
+                registry,
+                "kagero_store_bytes",
+                "Bytes of values in this node's store",
+            )?,
             lag,
             last_leader: std::cell::Cell::new(None),
         })
@@ -79,9 +112,15 @@ impl RaftMetrics {
             self.lag.reset();
         }
         for (id, progress) in &status.progress {
-            let contact = status.configuration.contacts.get(id).and_then(|bytes| Contact::decode(bytes).ok());
+            let contact = status
+                .configuration
+                .contacts
+                .get(id)
+                .and_then(|bytes| Contact::decode(bytes).ok());
             let name = contact.map_or_else(|| id.to_string(), |contact| contact.name);
-            self.lag.with_label_values(&[&name]).set(status.last.saturating_sub(progress.matched) as i64);
+            self.lag
+                .with_label_values(&[&name])
+                .set(status.last.saturating_sub(progress.matched) as i64);
         }
     }
 }
@@ -102,21 +141,38 @@ pub struct ClusterMetrics {
 impl ClusterMetrics {
     /// Registers the figures; fails if the registry has them already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let pods = IntGaugeVec::new(Opts::new("kagero_pods", "Pods by phase; only on the leader"), &["phase"])?;
-        let nodes = IntGaugeVec::new(Opts::new("kagero_nodes", "Nodes by readiness; only on the leader"), &["ready"])?;
+        let pods = IntGaugeVec::new(
+            Opts::new("kagero_pods", "Pods by phase; only on the leader"),
+            &["phase"],
+        )?;
+        let nodes = IntGaugeVec::new(
+            Opts::new("kagero_nodes", "Nodes by readiness; only on the leader"),
+            &["ready"],
+        )?;
         let cpu = GaugeVec::new(
-            Opts::new("kagero_pods_cpu_cores", "CPU that a node's pods use, in cores; only on the leader"),
+            Opts::new(
+                "kagero_pods_cpu_cores",
+                "CPU that a node's pods use, in cores; only on the leader",
+            ),
             &["node"],
         )?;
         let memory = IntGaugeVec::new(
-            Opts::new("kagero_pods_memory_bytes", "Memory that a node's pods use; only on the leader"),
+            Opts::new(
+                "kagero_pods_memory_bytes",
+                "Memory that a node's pods use; only on the leader",
+            ),
             &["node"],
         )?;
         registry.register(Box::new(pods.clone()))?;
         registry.register(Box::new(nodes.clone()))?;
         registry.register(Box::new(cpu.clone()))?;
         registry.register(Box::new(memory.clone()))?;
-        Ok(Self { pods, nodes, cpu, memory })
+        Ok(Self {
+            pods,
+            nodes,
+            cpu,
+            memory,
+        })
     }
 
     /// Forgets everything: this node no longer leads.

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use super::dial::{Connection, DialError, dial};
 use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
 use super::metrics::ClusterMetrics;
-use super::node_agent::{NodeDescription, PodReport, WireAssignment};
 use super::node_links::LinkReady;
+use super::node_messages::{NodeDescription, PodReport, WireAssignment};
+use super::node_status::{UsageMeter, node_status};
 use super::registration::{patch_status, remove_pod, report_pod};
 use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
 use crate::env::clock::Clock;
@@ -84,7 +85,11 @@ pub(super) struct NodeLink {
     /// Everything has been sent on the open connection, so changes may follow.
     complete: bool,
     heard: Instant,
+    /// Whether the store calls the node ready, as far as this link wrote it.
     ready: bool,
+    /// The status last written on the node's own word.
+    told: Option<Value>,
+    usage: UsageMeter,
     /// The newest unwritten report of each pod, by UID.
     reports: BTreeMap<String, PodReport>,
     /// The Node's status to write, if any.
@@ -121,6 +126,8 @@ impl NodeLink {
             backoff: Backoff::default(),
             complete: false,
             heard: Instant::now(),
+            told: None,
+            usage: UsageMeter::default(),
             reports: BTreeMap::new(),
             status: None,
             writing: false,
@@ -191,17 +198,18 @@ impl NodeLink {
         }
     }
 
-    /// Marks the node ready, with what it has.
-    fn mark_ready(&mut self, description: &NodeDescription, ctx: &mut Context<Self>) {
-        let mut status = description.status();
-        let mut condition = json!({
-            "type": "Ready", "status": "True", "reason": "AgentReady", "message": "the agent answers its leader",
-        });
-        if !self.ready {
-            condition["lastTransitionTime"] = json!(self.now());
+    /// Writes down what the node says of itself, if that is news.
+    fn describe(&mut self, description: &NodeDescription, ctx: &mut Context<Self>) {
+        let mut status = node_status(&self.target.name, description);
+        let ready = description.problem.is_none();
+        if self.ready == ready && self.told.as_ref() == Some(&status) {
+            return;
         }
-        status["conditions"] = json!([condition]);
-        self.ready = true;
+        self.told = Some(status.clone());
+        if self.ready != ready {
+            status["conditions"][0]["lastTransitionTime"] = json!(self.now());
+        }
+        self.ready = ready;
         self.status = Some(status);
         self.write(ctx);
     }
@@ -216,6 +224,7 @@ impl NodeLink {
             "silent for {SILENCE_NOT_READY_MS} ms: not ready"
         );
         self.ready = false;
+        self.told = None;
         let condition = json!({
             "type": "Ready",
             "status": "Unknown",
@@ -324,15 +333,14 @@ impl Handler<Heard> for NodeLink {
         match up {
             LinkUp::Opened(description) => {
                 self.backoff.reset();
-                self.mark_ready(&description, ctx);
+                self.describe(&description, ctx);
                 let (name, id) = (self.target.name.clone(), self.target.id);
                 self.around.ready.do_send(LinkReady { name, id });
             }
             LinkUp::Alive(description) => {
-                description.observe(&self.target.name, &self.around.metrics);
-                if !self.ready {
-                    self.mark_ready(&description, ctx);
-                }
+                self.usage
+                    .observe(&self.target.name, &description, &self.around.metrics);
+                self.describe(&description, ctx);
             }
             LinkUp::Reports(reports) => {
                 self.reports.extend(

@@ -88,8 +88,17 @@ impl NodeLinks {
         peer: Addr<RaftPeer>,
         metrics: ClusterMetrics,
     ) -> Self {
-        let (network, clock, entropy) = (env.network.clone(), env.clock.clone(), env.entropy.clone());
-        Self { network, clock, entropy, submit, peer, metrics, reign: None }
+        let (network, clock, entropy) =
+            (env.network.clone(), env.clock.clone(), env.entropy.clone());
+        Self {
+            network,
+            clock,
+            entropy,
+            submit,
+            peer,
+            metrics,
+            reign: None,
+        }
     }
 
     /// Makes the links fit the Node objects: one for each registered incarnation, none for others.
@@ -103,18 +112,30 @@ impl NodeLinks {
             })
             .collect();
         reign.lines.retain(|name, line| {
-            let keep = wanted.get(name).is_some_and(|(id, address)| *id == line.id && *address == line.address);
+            let keep = wanted
+                .get(name)
+                .is_some_and(|(id, address)| *id == line.id && *address == line.address);
             if !keep {
                 line.link.do_send(Hang);
             }
             keep
         });
-        let fresh: Vec<String> = wanted.keys().filter(|name| !reign.lines.contains_key(*name)).cloned().collect();
+        let fresh: Vec<String> = wanted
+            .keys()
+            .filter(|name| !reign.lines.contains_key(*name))
+            .cloned()
+            .collect();
         for name in fresh {
             let (id, address) = wanted[&name].clone();
             let ready = reign.is_ready(&name);
-            let target =
-                Target { name: name.clone(), id, address: address.clone(), cluster, term: reign.term, ready };
+            let target = Target {
+                name: name.clone(),
+                id,
+                address: address.clone(),
+                cluster,
+                term: reign.term,
+                ready,
+            };
             let neighbours = Neighbours {
                 network: self.network.clone(),
                 clock: self.clock.clone(),
@@ -123,7 +144,14 @@ impl NodeLinks {
                 ready: ctx.address().recipient(),
                 metrics: self.metrics.clone(),
             };
-            reign.lines.insert(name, Line { link: NodeLink::new(target, neighbours).start(), id, address });
+            reign.lines.insert(
+                name,
+                Line {
+                    link: NodeLink::new(target, neighbours).start(),
+                    id,
+                    address,
+                },
+            );
         }
     }
 
@@ -131,10 +159,21 @@ impl NodeLinks {
     fn count(&mut self) {
         let Some(reign) = &self.reign else { return };
         let mut phases: BTreeMap<&str, i64> =
-            ["pending", "running", "succeeded", "failed", "unknown"].into_iter().map(|phase| (phase, 0)).collect();
+            ["pending", "running", "succeeded", "failed", "unknown"]
+                .into_iter()
+                .map(|phase| (phase, 0))
+                .collect();
         for (_, pod) in reign.cache.list::<Pod>() {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-            let silent = pod.spec.as_ref().and_then(|s| s.node_name.as_ref()).is_some_and(|n| !reign.is_ready(n));
+            let phase = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.as_deref())
+                .unwrap_or("Pending");
+            let silent = pod
+                .spec
+                .as_ref()
+                .and_then(|s| s.node_name.as_ref())
+                .is_some_and(|n| !reign.is_ready(n));
             let phase = match phase {
                 "Running" if silent => "unknown",
                 "Running" => "running",
@@ -148,25 +187,46 @@ impl NodeLinks {
         for (phase, count) in phases {
             self.metrics.pods.with_label_values(&[phase]).set(count);
         }
-        let ready = reign.cache.list::<Node>().filter(|(key, _)| reign.is_ready(&key.name)).count() as i64;
+        let ready = reign
+            .cache
+            .list::<Node>()
+            .filter(|(key, _)| reign.is_ready(&key.name))
+            .count() as i64;
         let all = reign.cache.list::<Node>().count() as i64;
         self.metrics.nodes.with_label_values(&["true"]).set(ready);
-        self.metrics.nodes.with_label_values(&["false"]).set(all - ready);
+        self.metrics
+            .nodes
+            .with_label_values(&["false"])
+            .set(all - ready);
     }
 }
 
 impl Reign {
     fn is_ready(&self, node: &str) -> bool {
         let node = self.cache.get::<Node>(&ObjectKey::new("", node));
-        let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_deref()).unwrap_or_default();
-        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        let conditions = node
+            .and_then(|node| node.status.as_ref()?.conditions.as_deref())
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
     }
 
     /// Tells a node everything it must run.
     fn assign_all(&self, node: &str) {
-        let Some(line) = self.lines.get(node) else { return };
-        let upsert = self.cache.pods_on(node).map(|(key, pod)| assignment(&self.cache, key, pod)).collect();
-        line.link.do_send(Assign { full: true, upsert, remove: Vec::new() });
+        let Some(line) = self.lines.get(node) else {
+            return;
+        };
+        let upsert = self
+            .cache
+            .pods_on(node)
+            .map(|(key, pod)| assignment(&self.cache, key, pod))
+            .collect();
+        line.link.do_send(Assign {
+            full: true,
+            upsert,
+            remove: Vec::new(),
+        });
     }
 
     /// Notes where a pod is bound now; returns where it was, if that has changed.
@@ -195,13 +255,20 @@ impl Reign {
                 news.entry(left.node).or_default().1.push(left.uid);
             }
             if let (Some(place), Some(pod)) = (self.placed.get(&key), self.cache.get::<Pod>(&key)) {
-                news.entry(place.node.clone()).or_default().0.push(assignment(&self.cache, &key, pod));
+                news.entry(place.node.clone())
+                    .or_default()
+                    .0
+                    .push(assignment(&self.cache, &key, pod));
             }
         }
         for (name, (upsert, remove)) in news {
             // A node without a link is told everything when it has one.
             if let Some(line) = self.lines.get(&name) {
-                line.link.do_send(Assign { full: false, upsert, remove });
+                line.link.do_send(Assign {
+                    full: false,
+                    upsert,
+                    remove,
+                });
             }
         }
     }
@@ -210,17 +277,26 @@ impl Reign {
     fn readers(&self, change: &Change) -> Vec<ObjectKey> {
         let reads = |pod: &Pod| {
             let needs = needs(pod);
-            let names = if change.prefix == "secrets" { needs.secrets } else { needs.config_maps };
+            let names = if change.prefix == "secrets" {
+                needs.secrets
+            } else {
+                needs.config_maps
+            };
             names.contains(&change.key.name)
         };
         let pods = self.cache.in_namespace::<Pod>(&change.key.namespace);
-        pods.filter(|(_, pod)| reads(pod)).map(|(key, _)| key.clone()).collect()
+        pods.filter(|(_, pod)| reads(pod))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 }
 
 fn place(pod: &Pod) -> Option<Place> {
     let node = pod.spec.as_ref()?.node_name.clone()?;
-    Some(Place { node, uid: pod.metadata.uid.clone()? })
+    Some(Place {
+        node,
+        uid: pod.metadata.uid.clone()?,
+    })
 }
 
 impl Actor for NodeLinks {
@@ -239,15 +315,27 @@ impl Handler<BecameLeader> for NodeLinks {
         for (key, error) in unreadable {
             tracing::error!(key, %error, "an object cannot be read and is ignored");
         }
-        let bound = cache.list::<Pod>().filter_map(|(key, pod)| Some((key.clone(), place(pod)?)));
+        let bound = cache
+            .list::<Pod>()
+            .filter_map(|(key, pod)| Some((key.clone(), place(pod)?)));
         let placed = bound.collect();
-        self.reign = Some(Reign { term, cluster: None, cache, lines: BTreeMap::new(), placed });
-        let asked = self.peer.send(GetStatus).into_actor(self).map(move |status, _, ctx| {
-            // No answer means that the node is stopping.
-            if let Ok(Some((cluster, _))) = status {
-                ctx.notify(ClusterKnown { term, cluster });
-            }
+        self.reign = Some(Reign {
+            term,
+            cluster: None,
+            cache,
+            lines: BTreeMap::new(),
+            placed,
         });
+        let asked = self
+            .peer
+            .send(GetStatus)
+            .into_actor(self)
+            .map(move |status, _, ctx| {
+                // No answer means that the node is stopping.
+                if let Ok(Some((cluster, _))) = status {
+                    ctx.notify(ClusterKnown { term, cluster });
+                }
+            });
         ctx.spawn(asked);
     }
 }
@@ -284,7 +372,11 @@ impl Handler<LinkReady> for NodeLinks {
 
     fn handle(&mut self, LinkReady { name, id }: LinkReady, _: &mut Self::Context) {
         let same = |line: &Line| line.id == id;
-        if let Some(reign) = self.reign.as_ref().filter(|reign| reign.lines.get(&name).is_some_and(same)) {
+        if let Some(reign) = self
+            .reign
+            .as_ref()
+            .filter(|reign| reign.lines.get(&name).is_some_and(same))
+        {
             reign.assign_all(&name);
         }
     }

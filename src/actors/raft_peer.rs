@@ -19,13 +19,15 @@ use super::waiters::{Lost, Waiters};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{
-    BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Change, ClusterId, Config, Configuration, Entry, Envelope, Index, Input, Payload, PeerId, Raft, Ready, Rejected,
-    Role, Snapshot, Start, Status, Tag, Term,
+    BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Change, ClusterId, Config, Configuration, Entry, Envelope,
+    Index, Input, Payload, PeerId, Raft, Ready, Rejected, Role, Snapshot, Start, Status, Tag, Term,
 };
-use crate::store::{Command, Compacted, Event, Outcome, ProposalId, Revision, Store, Transaction, View};
+use crate::store::{
+    Command, Compacted, Event, Outcome, ProposalId, Revision, Store, Transaction, View,
+};
 
-/// How often the core hears of time passing: half a heartbeat at most (raft's contract).
-const TICK_MS: u64 = 20;
+/// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
+const IDLE_MS: u64 = 50;
 
 /// Begin to take part, either as a founder or as one who joins.
 #[derive(Message, Debug)]
@@ -166,7 +168,10 @@ impl LeaderMember {
     /// From an actor that handles all three.
     pub fn of<A>(address: &Addr<A>) -> Self
     where
-        A: Actor<Context = Context<A>> + Handler<BecameLeader> + Handler<Applied> + Handler<LostLeadership>,
+        A: Actor<Context = Context<A>>
+            + Handler<BecameLeader>
+            + Handler<Applied>
+            + Handler<LostLeadership>,
     {
         Self {
             became: address.clone().recipient(),
@@ -186,6 +191,8 @@ pub struct RaftPeer {
     neighbours: Neighbours,
     metrics: RaftMetrics,
     member: Option<Member>,
+    /// Fires at the core's next deadline.
+    timer: Option<SpawnHandle>,
 }
 
 /// What exists only inside a cluster.
@@ -226,7 +233,16 @@ impl RaftPeer {
         neighbours: Neighbours,
         metrics: RaftMetrics,
     ) -> Self {
-        Self { id, config, clock, entropy, neighbours, metrics, member: None }
+        Self {
+            id,
+            config,
+            clock,
+            entropy,
+            neighbours,
+            metrics,
+            member: None,
+            timer: None,
+        }
     }
 
     /// Steps the core and performs what it returns.
@@ -236,6 +252,23 @@ impl RaftPeer {
             let ready = member.raft.step(input, now);
             self.perform(ready);
         }
+    }
+
+    /// Sets the timer for the core's next deadline.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let idle = Duration::from_millis(IDLE_MS);
+        let wait = self.member.as_ref().map_or(idle, |member| {
+            member.raft.deadline().saturating_sub(self.clock.now())
+        });
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        // At least a millisecond, so that a clock that stands still cannot spin the actor.
+        let wait = wait.max(Duration::from_millis(1));
+        self.timer = Some(ctx.run_later(wait, |peer, ctx| {
+            peer.step(Input::Tick);
+            peer.arm(ctx);
+        }));
     }
 
     /// A fresh tag for a request.
@@ -251,7 +284,7 @@ impl Actor for RaftPeer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1_024);
-        ctx.run_interval(Duration::from_millis(TICK_MS), |peer, _| peer.step(Input::Tick));
+        self.arm(ctx);
     }
 }
 
@@ -263,10 +296,21 @@ impl Handler<TakePart> for RaftPeer {
             return;
         }
         // A founder begins as if it had restored the empty state; who joins is sent a snapshot before any entry.
-        let (applied, applied_term) = if founding.is_some() { (BOOTSTRAP_INDEX, BOOTSTRAP_TERM) } else { (0, 0) };
+        let (applied, applied_term) = if founding.is_some() {
+            (BOOTSTRAP_INDEX, BOOTSTRAP_TERM)
+        } else {
+            (0, 0)
+        };
         let start = founding.map_or(Start::Join, Start::Bootstrap);
         let now = self.clock.now();
-        let raft = Raft::new(self.config.clone(), self.id, cluster, start, now, self.entropy.fork());
+        let raft = Raft::new(
+            self.config.clone(),
+            self.id,
+            cluster,
+            start,
+            now,
+            self.entropy.fork(),
+        );
         self.member = Some(Member {
             cluster,
             contacts: Arc::new(raft.status(now).configuration.contacts),
@@ -300,15 +344,24 @@ impl Handler<EnvelopesReceived> for RaftPeer {
 impl Handler<PeerGone> for RaftPeer {
     type Result = ();
 
-    fn handle(&mut self, PeerGone(peer): PeerGone, _: &mut Self::Context) {
+    fn handle(&mut self, PeerGone(peer): PeerGone, ctx: &mut Self::Context) {
         self.step(Input::Unreachable(peer));
+        // The core may want to stand for election much sooner now.
+        self.arm(ctx);
     }
 }
 
 impl Handler<Propose> for RaftPeer {
     type Result = ResponseFuture<Vec<Result<Outcome, ProposeError>>>;
 
-    fn handle(&mut self, Propose { time_ms, transactions }: Propose, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        Propose {
+            time_ms,
+            transactions,
+        }: Propose,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         let count = transactions.len();
         let Some(member) = &mut self.member else {
             return Box::pin(async move { vec![Err(ProposeError::NotMember); count] });
@@ -317,8 +370,18 @@ impl Handler<Propose> for RaftPeer {
         let mut payloads = Vec::with_capacity(count);
         for transaction in transactions {
             member.next_sequence += 1;
-            let id = ProposalId { origin: self.id.0, sequence: member.next_sequence };
-            payloads.push(Command { id, time_ms, transaction }.encode());
+            let id = ProposalId {
+                origin: self.id.0,
+                sequence: member.next_sequence,
+            };
+            payloads.push(
+                Command {
+                    id,
+                    time_ms,
+                    transaction,
+                }
+                .encode(),
+            );
         }
         let tag = Self::tag(member, Pending::Propose(answers));
         self.step(Input::Propose(tag, payloads));
@@ -356,7 +419,11 @@ impl Handler<Reconfigure> for RaftPeer {
         let (answer, receiver) = oneshot::channel();
         let tag = Self::tag(member, Pending::Reconfigure(answer));
         self.step(Input::Reconfigure(tag, change));
-        Box::pin(async move { receiver.await.unwrap_or(Err(Rejected::NotLeader { leader: None })) })
+        Box::pin(async move {
+            receiver
+                .await
+                .unwrap_or(Err(Rejected::NotLeader { leader: None }))
+        })
     }
 }
 
@@ -365,15 +432,26 @@ impl Handler<GetStatus> for RaftPeer {
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         let now = self.clock.now();
-        MessageResult(self.member.as_ref().map(|member| (member.cluster, member.raft.status(now))))
+        MessageResult(
+            self.member
+                .as_ref()
+                .map(|member| (member.cluster, member.raft.status(now))),
+        )
     }
 }
 
 impl Handler<GetHistory> for RaftPeer {
     type Result = MessageResult<GetHistory>;
 
-    fn handle(&mut self, GetHistory { prefix, after }: GetHistory, _: &mut Self::Context) -> Self::Result {
-        let history = self.member.as_ref().map(|member| member.store.history(after, &prefix));
+    fn handle(
+        &mut self,
+        GetHistory { prefix, after }: GetHistory,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let history = self
+            .member
+            .as_ref()
+            .map(|member| member.store.history(after, &prefix));
         MessageResult(history.unwrap_or(Ok(Vec::new())))
     }
 }
@@ -382,7 +460,9 @@ impl RaftPeer {
     /// Performs the core's output, in the order its documentation demands.
     fn perform(&mut self, ready: Ready) {
         let now = self.clock.now();
-        let Some(member) = &mut self.member else { return };
+        let Some(member) = &mut self.member else {
+            return;
+        };
         let restored = ready.restore.is_some();
         if let Some(snapshot) = ready.restore {
             member.restore(&snapshot);
@@ -402,7 +482,10 @@ impl RaftPeer {
         }
         if !ready.messages.is_empty() {
             let contacts = member.contacts.clone();
-            self.neighbours.send.do_send(SendEnvelopes { envelopes: ready.messages, contacts });
+            self.neighbours.send.do_send(SendEnvelopes {
+                envelopes: ready.messages,
+                contacts,
+            });
         }
         self.metrics.observe(&status, &member.store.view());
         self.publish(&status, events, restored);
@@ -413,7 +496,9 @@ impl RaftPeer {
 
     /// Tells the store front and, while leading, the leader's team.
     fn publish(&mut self, status: &Status, events: Vec<Event>, restored: bool) {
-        let Some(member) = &mut self.member else { return };
+        let Some(member) = &mut self.member else {
+            return;
+        };
         let own_term_applied = status.role == Role::Leader && member.applied_term == status.term;
         let leading = own_term_applied.then_some(status.term);
         let lost = member.leading.is_some() && member.leading != leading;
@@ -432,16 +517,27 @@ impl RaftPeer {
         let view = member.store.view();
         if restored || !events.is_empty() || member.told.as_ref() != Some(&standing) {
             member.told = Some(standing.clone());
-            self.neighbours.published.do_send(Published { view: view.clone(), events: events.clone(), restored, standing });
+            self.neighbours.published.do_send(Published {
+                view: view.clone(),
+                events: events.clone(),
+                restored,
+                standing,
+            });
         }
         for neighbour in &self.neighbours.leader_team {
             if lost {
                 neighbour.lost.do_send(LostLeadership);
             }
             if won {
-                neighbour.became.do_send(BecameLeader { term: status.term, view: view.clone() });
+                neighbour.became.do_send(BecameLeader {
+                    term: status.term,
+                    view: view.clone(),
+                });
             } else if leading.is_some() && !events.is_empty() {
-                neighbour.applied.do_send(Applied { view: view.clone(), events: events.clone() });
+                neighbour.applied.do_send(Applied {
+                    view: view.clone(),
+                    events: events.clone(),
+                });
             }
         }
     }
@@ -461,7 +557,10 @@ impl Member {
     fn restore(&mut self, snapshot: &Snapshot) {
         self.store = match Store::restore(&snapshot.data) {
             Ok(store) => store,
-            Err(error) => panic!("the leader's snapshot at index {} cannot be restored: {error}", snapshot.index),
+            Err(error) => panic!(
+                "the leader's snapshot at index {} cannot be restored: {error}",
+                snapshot.index
+            ),
         };
         self.applied = snapshot.index;
         self.applied_term = snapshot.term;
@@ -472,7 +571,11 @@ impl Member {
     fn apply(&mut self, entries: Vec<Entry>) -> Vec<Event> {
         let mut events = Vec::new();
         for entry in entries {
-            assert_eq!(entry.index, self.applied + 1, "entries are applied in order, each once");
+            assert_eq!(
+                entry.index,
+                self.applied + 1,
+                "entries are applied in order, each once"
+            );
             self.applied = entry.index;
             self.applied_term = entry.term;
             let outcome = match &entry.payload {
@@ -488,7 +591,9 @@ impl Member {
     fn execute(&mut self, index: Index, bytes: &[u8], events: &mut Vec<Event>) -> Outcome {
         let command = match Command::decode(bytes) {
             Ok(command) => command,
-            Err(error) => panic!("the command at index {index} cannot be read by this version: {error}"),
+            Err(error) => {
+                panic!("the command at index {index} cannot be read by this version: {error}")
+            }
         };
         let applied = self.store.apply(&command);
         events.extend(applied.events);
@@ -512,7 +617,9 @@ impl Member {
             (Some(Pending::Reconfigure(answer)), accepted) => {
                 let _ = answer.send(accepted.map(|_| ()));
             }
-            (Some(Pending::Read(_)) | None, _) => unreachable!("the core answers a tag by its own kind, once"),
+            (Some(Pending::Read(_)) | None, _) => {
+                unreachable!("the core answers a tag by its own kind, once")
+            }
         }
     }
 
@@ -530,7 +637,10 @@ impl Member {
     fn serve_reads(&mut self) {
         let view = self.store.view();
         let applied = self.applied;
-        let (ready, waiting) = self.reads.drain(..).partition(|(index, _)| *index <= applied);
+        let (ready, waiting) = self
+            .reads
+            .drain(..)
+            .partition(|(index, _)| *index <= applied);
         self.reads = waiting;
         for (_, answer) in VecDeque::from(ready) {
             let _ = answer.send(Ok(view.clone()));

@@ -30,15 +30,22 @@ pub(super) fn stopping() -> Status {
 
 /// The write was sent and may or may not have happened, as etcd's "request timed out, possibly due to …".
 pub(super) fn outcome_unknown() -> Status {
-    Status::timeout("the write was sent, but whether it was committed is not known; look before you repeat it")
+    Status::timeout(
+        "the write was sent, but whether it was committed is not known; look before you repeat it",
+    )
 }
 
 /// The client has seen a later state than this node could reach in time.
 pub(super) fn too_large_resource_version(revision: Revision) -> Status {
-    Status::timeout(format!("Too large resource version: {revision}; this node has not reached it yet"))
+    Status::timeout(format!(
+        "Too large resource version: {revision}; this node has not reached it yet"
+    ))
 }
 
 /// The watch history no longer reaches back so far.
 pub(super) fn expired(after: Revision, compacted: &Compacted) -> Status {
-    Status::expired(format!("too old resource version: {after} ({})", compacted.oldest))
+    Status::expired(format!(
+        "too old resource version: {after} ({})",
+        compacted.oldest
+    ))
 }

@@ -29,9 +29,12 @@ pub fn register(existing: Option<&Node>, id: PeerId, contact: &Contact) -> Reque
         INCARNATION: id.to_string(),
         CONTACT: String::from_utf8_lossy(&contact.encode()),
     });
-    let metadata = json!({ "name": contact.name, "labels": labels(contact), "annotations": annotations });
+    let metadata =
+        json!({ "name": contact.name, "labels": labels(contact), "annotations": annotations });
     let verb = match existing {
-        None => Verb::Create(json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {} })),
+        None => Verb::Create(
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {} }),
+        ),
         Some(_) => Verb::Patch(PatchType::Merge, json!({ "metadata": metadata })),
     };
     let name = existing.is_some().then(|| contact.name.clone());
@@ -41,12 +44,19 @@ pub fn register(existing: Option<&Node>, id: PeerId, contact: &Contact) -> Reque
 /// A merge patch of a Node's status.
 pub fn patch_status(node: &str, status: Value) -> Request {
     let patch = json!({ "status": status });
-    node_request(Some(node.to_owned()), Some("status"), Verb::Patch(PatchType::StrategicMerge, patch))
+    node_request(
+        Some(node.to_owned()),
+        Some("status"),
+        Verb::Patch(PatchType::StrategicMerge, patch),
+    )
 }
 
 /// The removal of a pod that its node reports as gone.
 pub fn remove_pod(key: &ObjectKey, uid: &str) -> Request {
-    let mut deletion = Deletion { grace_period_seconds: Some(0), ..Deletion::default() };
+    let mut deletion = Deletion {
+        grace_period_seconds: Some(0),
+        ..Deletion::default()
+    };
     deletion.precondition.uid = Some(uid.to_owned());
     pod_request(key, None, Verb::Delete(deletion))
 }

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use super::caller::Caller;
 use super::doors::{Doors, Known};
 use super::messages::{
-    ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX, Watch,
+    ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX,
+    Watch,
 };
 use super::raft_peer::{Published, RaftPeer};
 use super::wire::Contact;
@@ -65,7 +66,15 @@ impl StoreFront {
         voters_wanted: usize,
     ) -> Self {
         let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
-        Self { known, watchers: Vec::new(), caller, clock, entropy, voters_wanted, peer }
+        Self {
+            known,
+            watchers: Vec::new(),
+            caller,
+            clock,
+            entropy,
+            voters_wanted,
+            peer,
+        }
     }
 
     fn doors(&self) -> Doors {
@@ -83,7 +92,11 @@ impl StoreFront {
     fn subscribe(&mut self, prefix: String) -> (Revision, mpsc::Receiver<Arc<Vec<Event>>>) {
         let (batches, events) = mpsc::channel(WATCH_BATCHES_MAX);
         self.watchers.push(Watcher { prefix, batches });
-        let revision = self.known.borrow().as_ref().map_or(0, |known| known.view.revision());
+        let revision = self
+            .known
+            .borrow()
+            .as_ref()
+            .map_or(0, |known| known.view.revision());
         (revision, events)
     }
 
@@ -120,7 +133,10 @@ impl Handler<Published> for StoreFront {
         } else if !published.events.is_empty() {
             self.notify(&published.events);
         }
-        self.known.send_replace(Some(Known { view: published.view, standing: published.standing }));
+        self.known.send_replace(Some(Known {
+            view: published.view,
+            standing: published.standing,
+        }));
     }
 }
 
@@ -143,7 +159,11 @@ impl Handler<Submit> for StoreFront {
 impl Handler<SubmitForwarded> for StoreFront {
     type Result = LocalBoxFuture<'static, Result<Vec<Result<Reply, Status>>, Status>>;
 
-    fn handle(&mut self, SubmitForwarded(requests): SubmitForwarded, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        SubmitForwarded(requests): SubmitForwarded,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         Box::pin(self.doors().submit_forwarded(requests))
     }
 }
@@ -171,7 +191,11 @@ impl Handler<Watch> for StoreFront {
             async move {
                 let (revision, events) = subscribed?;
                 let backlog = doors.history(prefix, after, revision).await?;
-                Ok(Subscription { backlog, revision, events })
+                Ok(Subscription {
+                    backlog,
+                    revision,
+                    events,
+                })
             }
             .into_actor(front)
         }))

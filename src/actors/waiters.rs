@@ -36,7 +36,9 @@ impl Waiters {
 
     /// An entry was applied; `outcome` is `None` for entries that are not commands.
     pub(super) fn applied(&mut self, index: Index, term: Term, outcome: Option<Outcome>) {
-        let Some((expected, answer)) = self.waiting.remove(&index) else { return };
+        let Some((expected, answer)) = self.waiting.remove(&index) else {
+            return;
+        };
         let result = match outcome {
             Some(outcome) if expected == term => Ok(outcome),
             _ => Err(Lost::Replaced.into()),
@@ -58,7 +60,11 @@ impl Waiters {
 mod tests {
     use super::*;
 
-    fn waiter(waiters: &mut Waiters, index: Index, term: Term) -> oneshot::Receiver<Result<Outcome, ProposeError>> {
+    fn waiter(
+        waiters: &mut Waiters,
+        index: Index,
+        term: Term,
+    ) -> oneshot::Receiver<Result<Outcome, ProposeError>> {
         let (answer, receiver) = oneshot::channel();
         waiters.wait(index, term, answer);
         receiver
@@ -70,7 +76,10 @@ mod tests {
         let mut receiver = waiter(&mut waiters, 5, 2);
         waiters.applied(4, 2, None);
         waiters.applied(5, 2, Some(Outcome::Committed { revision: 9 }));
-        assert_eq!(receiver.try_recv(), Ok(Ok(Outcome::Committed { revision: 9 })));
+        assert_eq!(
+            receiver.try_recv(),
+            Ok(Ok(Outcome::Committed { revision: 9 }))
+        );
     }
 
     #[test]

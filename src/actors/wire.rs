@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::messages::{ClusterStatus, OpenLog};
-use super::node_agent::{NodeDescription, PodReport, WireAssignment};
+use super::node_messages::{NodeDescription, PodReport, WireAssignment};
 use crate::raft::{ClusterId, Configuration, Envelope, PeerId};
 use crate::resource::{Reply, Request, Status};
 

@@ -10,6 +10,8 @@ mod pod;
 pub mod quantity;
 pub mod render;
 mod status;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use node::{Agent, Census};

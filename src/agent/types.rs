@@ -109,6 +109,8 @@ pub struct ContainerSpec {
     pub capabilities_add: Vec<String>,
     /// Capabilities dropped.
     pub capabilities_drop: Vec<String>,
+    /// Use the host's process ids, as its sandbox does.
+    pub host_pid: bool,
     /// Standard input stays open.
     pub stdin: bool,
     /// A terminal is allocated.

@@ -3,6 +3,7 @@
 //! Owns what it makes: the processes, their pods, one directory on a tmpfs; [`Cluster::stop`] takes all of it away.
 //! Deliberately no second way to run a node: each is a process of this very program with its ordinary flags.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 /// Ports tried for one that is free.
 const PORT_TRIES_MAX: usize = 1_000;
-/// Last bytes of a dead node's log that are shown.
-const LOG_SHOWN_BYTES: usize = 2_000;
+/// Last bytes of a dead node's log that are shown: a panic's message and the stack under it.
+const LOG_SHOWN_BYTES: usize = 8_000;
 
 /// What a cluster is to be.
 #[derive(Clone, Debug)]
@@ -78,6 +79,7 @@ pub struct LocalNode {
     pub listen: String,
     /// `host:port` of the API.
     pub api: String,
+    place: edges::Place,
     boot_id: String,
     child: Option<Child>,
     runtime: Rc<dyn ContainerRuntime>,
@@ -126,7 +128,7 @@ impl LocalNode {
     /// Takes all of its pods away, running or not.
     async fn wipe(&self) -> anyhow::Result<()> {
         let inventory = self.runtime.list().await?;
-        let mut uids = std::collections::BTreeSet::new();
+        let mut uids = BTreeSet::new();
         for container in &inventory.containers {
             uids.insert(container.pod.uid.clone());
             self.runtime.remove_container(&container.id).await?;
@@ -151,9 +153,13 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (index, pair) in addresses.chunks_exact(2).enumerate() {
             let name = format!("n{}", index + 1);
-            let run_dir = directory.0.join(&name);
+            let place = edges::Place {
+                run_dir: directory.0.join(&name),
+                data_dir: directory.0.join(&name).join("data"),
+            };
             nodes.push(LocalNode {
-                runtime: edges::runtime(layout.runtime, &name, &run_dir)?,
+                runtime: edges::runtime(layout.runtime, &place).await?,
+                place,
                 listen: pair[0].clone(),
                 api: pair[1].clone(),
                 boot_id: new_id(entropy),
@@ -230,7 +236,7 @@ impl Cluster {
         // The nodes share one machine: each offers its part of it.
         let others = (self.nodes.len() - 1) as u64;
         let reserved = |total: u64| (total / self.nodes.len() as u64) * others;
-        let run_dir = self.directory.0.join(&node.name);
+        let (run_dir, data_dir) = (&node.place.run_dir, &node.place.data_dir);
         let machine_id = format!("{}-{}", self.directory.id(), node.name);
         let options = [
             ("name", node.name.clone()),
@@ -240,6 +246,7 @@ impl Cluster {
             ("voters", self.layout.voters().to_string()),
             ("runtime", runtime.into()),
             ("run-dir", run_dir.display().to_string()),
+            ("data-dir", data_dir.display().to_string()),
             ("machine-id", machine_id),
             ("boot-id", node.boot_id.clone()),
             (
@@ -311,7 +318,7 @@ impl Cluster {
             ready.map_err(|error| format!("{} is not ready: {error}", node.name))?;
         }
         let status = self.status(0).await.map_err(|error| error.to_string())?;
-        complete(&status, self.nodes.len())?;
+        complete(&status)?;
         Ok(status)
     }
 
@@ -342,34 +349,29 @@ impl Cluster {
     }
 }
 
-/// Whether a status shows every voter wanted, all members heard from, and every node a member.
-fn complete(status: &ClusterStatus, nodes: usize) -> Result<(), String> {
+/// Whether a status shows every voter wanted, all members heard from, and no node twice: a dead incarnation stays a
+/// member until the configuration without it commits.
+fn complete(status: &ClusterStatus) -> Result<(), String> {
     /// Twenty heartbeats at the slowest: silent for longer is gone.
     const SILENT_MS_MAX: u64 = 2_000;
-    let names: std::collections::BTreeSet<_> =
-        status.members.iter().map(|member| &member.name).collect();
-    if names.len() < nodes || status.members.len() > nodes {
-        let (members, names) = (status.members.len(), names.len());
-        return Err(format!(
-            "{members} members of {names} nodes, {nodes} wanted"
-        ));
-    }
-    if let Some(silent) = status
-        .members
-        .iter()
-        .find(|member| member.silent_ms > SILENT_MS_MAX)
-    {
-        return Err(format!("{} is silent", silent.name));
+    let mut names = BTreeSet::new();
+    for member in &status.members {
+        if member.silent_ms > SILENT_MS_MAX {
+            return Err(format!("{} is silent", member.name));
+        }
+        if !names.insert(&member.name) {
+            return Err(format!("{} is a member twice", member.name));
+        }
     }
     let voters = status
         .members
         .iter()
-        .filter(|member| member.role != "learner")
-        .count();
-    if voters == status.voters_wanted {
+        .filter(|member| member.role != "learner");
+    let (voters, wanted) = (voters.count(), status.voters_wanted);
+    if voters == wanted {
         Ok(())
     } else {
-        Err(format!("{voters} of {} voters", status.voters_wanted))
+        Err(format!("{voters} of {wanted} voters"))
     }
 }
 
@@ -439,4 +441,76 @@ async fn free_addresses(
         PORTS.start,
         PORTS.end
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::messages::MemberStatus;
+
+    fn status(members: &[(&str, &str, u64)]) -> ClusterStatus {
+        let member = |(name, role, silent_ms): &(&str, &str, u64)| MemberStatus {
+            name: (*name).into(),
+            incarnation: "1".into(),
+            address: "a:1".into(),
+            api: "a:2".into(),
+            role: (*role).into(),
+            matched: 1,
+            lag: 0,
+            silent_ms: *silent_ms,
+        };
+        ClusterStatus {
+            cluster_id: "c".into(),
+            generation: 1,
+            term: 1,
+            leader: "n1".into(),
+            voters_wanted: 3,
+            revision: 1,
+            keys: 1,
+            members: members.iter().map(member).collect(),
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_complete_with_all_voters_alive_and_no_ghost() {
+        let (leader, second) = (("n1", "leader", 0), ("n2", "voter", 100));
+        let whole = status(&[leader, second, ("n3", "voter", 90), ("n4", "learner", 80)]);
+        assert_eq!(complete(&whole), Ok(()));
+        let cases = [
+            (("n3", "learner", 9), "2 of 3 voters"),
+            (("n3", "voter", 9_000), "n3 is silent"),
+            (("n2", "voter", 9), "n2 is a member twice"),
+        ];
+        for (third, missing) in cases {
+            assert_eq!(
+                complete(&status(&[leader, second, third])),
+                Err(missing.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn its_directory_is_private_and_goes_with_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = Directory::create(&mut Entropy::from_seed(7)).unwrap();
+        let path = directory.0.clone();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(directory.id().starts_with("kagero-"));
+        drop(directory);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn free_addresses_are_different_and_below_the_ephemeral_ports() {
+        let network = edges::network();
+        let mut entropy = Entropy::from_system();
+        let addresses = free_addresses(&*network, &mut entropy, 20).await.unwrap();
+        let different: BTreeSet<_> = addresses.iter().collect();
+        assert_eq!(different.len(), 20);
+        for address in &addresses {
+            let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+            assert!(PORTS.contains(&port), "{address}");
+        }
+    }
 }

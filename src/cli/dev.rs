@@ -62,7 +62,7 @@ impl DevArgs {
         let stop = signals::Stop::listen()?;
         let layout = Layout {
             nodes: self.nodes,
-            runtime: edges::resolve(self.runtime),
+            runtime: edges::resolve(self.runtime).await,
             log: self.log,
         };
         let mut cluster = Cluster::start(layout, &mut Entropy::from_system()).await?;

@@ -1,20 +1,43 @@
 //! The production edges, chosen: the one place of this room that names them.
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::bail;
-use serde_json::Value;
+use anyhow::Context;
+use serde_json::{Value, json};
 
 use super::RuntimeChoice;
 use crate::env::Env;
 use crate::env::clock::SystemClock;
+use crate::env::docker::{DockerOptions, DockerRuntime, Program};
 use crate::env::entropy::Entropy;
 use crate::env::machine::ThisMachine;
 use crate::env::network::Network;
+use crate::env::process::{ProcessRuntime, WEB_IMAGE};
 use crate::env::runtime::ContainerRuntime;
 use crate::env::tcp::Tcp;
+
+/// The image that stands for this program's own web server, to the process runtime, with any tag.
+const WEB_TAG: &str = "built-in";
+
+/// Where a node keeps things.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What pods see as files; best on a tmpfs.
+    pub run_dir: PathBuf,
+    /// What of pods may be on a disk.
+    pub data_dir: PathBuf,
+}
+
+impl Place {
+    /// For asking an engine whether it answers.
+    fn nowhere() -> Self {
+        Self {
+            run_dir: std::env::temp_dir(),
+            data_dir: std::env::temp_dir(),
+        }
+    }
+}
 
 /// Real TCP.
 pub fn network() -> Rc<dyn Network> {
@@ -22,41 +45,77 @@ pub fn network() -> Rc<dyn Network> {
 }
 
 /// Everything a node of this machine needs from the world.
-pub fn env(choice: RuntimeChoice, name: &str, run_dir: &Path) -> anyhow::Result<Env> {
+pub async fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
     Ok(Env {
         network: network(),
         clock: Rc::new(SystemClock::new()),
         entropy: Entropy::from_system(),
-        runtime: runtime(choice, name, run_dir)?,
+        runtime: runtime(choice, place).await?,
         machine: Rc::new(ThisMachine),
     })
 }
 
-/// What `auto` means for `dev` and `demo`.
-pub fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
-    choice
+/// What `auto` means for `dev` and `demo`: Docker if its engine answers, else plain processes.
+pub async fn resolve(choice: RuntimeChoice) -> RuntimeChoice {
+    if choice != RuntimeChoice::Auto {
+        return choice;
+    }
+    let answers = docker(&Place::nowhere()).await.is_ok();
+    if answers {
+        RuntimeChoice::Docker
+    } else {
+        RuntimeChoice::Process
+    }
 }
 
-/// One node's containers.
-pub fn runtime(
+/// One node's containers. `auto` is Docker: a pod gets the host only when an operator says so.
+pub async fn runtime(
     choice: RuntimeChoice,
-    name: &str,
-    run_dir: &Path,
+    place: &Place,
 ) -> anyhow::Result<Rc<dyn ContainerRuntime>> {
-    bail!("{choice:?} {name} {}: not there yet", run_dir.display())
+    match choice {
+        RuntimeChoice::Process => {
+            let clock = Rc::new(SystemClock::new());
+            let runtime = ProcessRuntime::new(&place.run_dir, &place.data_dir, clock);
+            let shown = place.run_dir.display();
+            Ok(Rc::new(
+                runtime.with_context(|| format!("--run-dir {shown}"))?,
+            ))
+        }
+        RuntimeChoice::Docker | RuntimeChoice::Auto => Ok(Rc::new(docker(place).await?)),
+    }
 }
 
-/// The demo's container.
-pub fn demo_container(choice: RuntimeChoice) -> anyhow::Result<Value> {
-    bail!("{choice:?}: not there yet")
+/// The engine, seen as one node sees it. What belongs to the node is told by its run directory: the only thing that
+/// no two nodes of a machine share and that survives the agent's restart.
+async fn docker(place: &Place) -> anyhow::Result<DockerRuntime> {
+    let scope = place.run_dir.display().to_string();
+    let options = DockerOptions::new(&scope, &place.run_dir, &place.data_dir)?;
+    let runtime = DockerRuntime::connect(options).await;
+    let runtime = runtime.context("no Docker engine answers; start one, or say --runtime process to run pods as plain processes of this host")?;
+    runtime
+        .version()
+        .await
+        .context("asking the Docker engine for its version")?;
+    Ok(runtime)
 }
 
-/// Never returns in a pod.
-pub fn pause() -> ExitCode {
-    ExitCode::FAILURE
-}
-
-/// Serves until it is stopped.
-pub fn web(port: u16) -> anyhow::Result<()> {
-    bail!("{port}: not there yet")
+/// The demo's container: this program's own web server.
+pub async fn demo_container(runtime: RuntimeChoice) -> anyhow::Result<Value> {
+    if runtime == RuntimeChoice::Process {
+        let image = format!("{WEB_IMAGE}:{WEB_TAG}");
+        // Pods of this runtime share the host's network: each takes a free port.
+        return Ok(json!({"name": "web", "image": image, "args": ["--port", "0"]}));
+    }
+    let entry = [Program::current()?.path_inside(), "web".to_owned()];
+    let image = docker(&Place::nowhere())
+        .await?
+        .ensure_self_image(WEB_IMAGE, &entry)
+        .await;
+    Ok(json!({
+        "name": "web",
+        "image": image.context("making the web server's image")?,
+        "args": ["--port", "8080"],
+        "ports": [{"containerPort": 8080}],
+    }))
 }

@@ -10,18 +10,18 @@ mod dev;
 mod edges;
 mod kubeconfig;
 mod machine;
+pub mod pause;
 mod progress;
 pub mod run;
 mod settings;
 mod signals;
 mod status;
+pub mod web;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::IsTerminal;
 use std::process::ExitCode;
-
-pub use edges::pause;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -123,8 +123,11 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             println!("kagero {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        Command::Pause => pause(),
-        Command::Web { port } => in_system(async move { edges::web(port) }),
+        Command::Pause => {
+            pause::pause();
+            ExitCode::SUCCESS
+        }
+        Command::Web { port } => in_system(async move { Ok(web::web(port).await?) }),
     }
 }
 

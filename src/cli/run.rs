@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -87,6 +87,9 @@ pub struct RunArgs {
     /// Directory for what pods see as files; best on a tmpfs [default: /run/kagero/<name>]
     #[arg(long, env = "KAGERO_RUN_DIR", value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Directory for pods' emptyDir volumes that may be on disk [default: /var/lib/kagero/<name>]
+    #[arg(long, env = "KAGERO_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Let --listen and --api be other than loopback although there is no TLS yet
     #[arg(long, env = "KAGERO_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -157,11 +160,13 @@ impl RunArgs {
             None => node_name(&machine::host_name())
                 .map_err(|error| anyhow::anyhow!("--name: {error}"))?,
         };
-        let run_dir = self.run_dir.clone();
-        let run_dir = run_dir.unwrap_or_else(|| PathBuf::from("/run/kagero").join(&name));
-        std::fs::create_dir_all(&run_dir)
-            .with_context(|| format!("--run-dir {}", run_dir.display()))?;
-        let env = edges::env(self.runtime, &name, &run_dir)?;
+        let place = edges::Place {
+            run_dir: directory(self.run_dir.as_ref(), "/run/kagero", &name),
+            data_dir: directory(self.data_dir.as_ref(), "/var/lib/kagero", &name),
+        };
+        let run_dir = place.run_dir.display();
+        std::fs::create_dir_all(&place.run_dir).with_context(|| format!("--run-dir {run_dir}"))?;
+        let env = edges::env(self.runtime, &place).await?;
         let options = self.options(name)?;
         info!(name = %options.name, runtime = env.runtime.name(), "starting");
         let stop = signals::Stop::listen()?;
@@ -210,6 +215,11 @@ impl RunArgs {
             name,
         })
     }
+}
+
+/// What was said, or the node's own below the usual place.
+fn directory(said: Option<&PathBuf>, usual: &str, name: &str) -> PathBuf {
+    said.cloned().unwrap_or_else(|| Path::new(usual).join(name))
 }
 
 /// Tells systemd, where there is one that asked (`Type=notify`).

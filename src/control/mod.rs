@@ -3,8 +3,16 @@
 //! A reconciler sees no event payload: it reads the cache, says what to write, and is called again until it has
 //! nothing to say. Deliberately without clocks, actors or retries' timers; `actors/controller_host.rs` has those.
 
+mod bootstrap;
+mod claim;
+mod deployment;
 mod event_ttl;
 mod events;
+mod garbage;
+mod kinds;
+mod namespace;
+mod node_lifecycle;
+mod pod_cleanup;
 mod queue;
 mod replica_set;
 mod replicas;
@@ -17,13 +25,33 @@ use std::time::Duration;
 
 use rand::RngCore;
 
+pub use bootstrap::Bootstrap;
+pub use deployment::Deployments;
 pub use event_ttl::EventTtl;
 pub use events::{EventSource, Level, event};
+pub use garbage::GarbageCollector;
+pub use namespace::NamespaceDeletion;
+pub use node_lifecycle::NodeLifecycle;
+pub use pod_cleanup::PodCleanup;
 pub use queue::WorkQueue;
 pub use replica_set::ReplicaSets;
 
 use crate::resource::cache::Change;
 use crate::resource::{Cache, ObjectKey, Request};
+
+/// All controllers of a cluster.
+pub fn controllers() -> Vec<Box<dyn Controller>> {
+    let mut controllers: Vec<Box<dyn Controller>> = vec![
+        Box::new(Bootstrap),
+        Box::new(NodeLifecycle),
+        Box::new(PodCleanup),
+        Box::new(ReplicaSets),
+        Box::new(Deployments),
+        Box::new(NamespaceDeletion),
+    ];
+    kinds::each_kind!(T => controllers.push(Box::new(GarbageCollector::<T>::default())));
+    controllers
+}
 
 /// Brings one kind of object closer to what its spec says.
 pub trait Controller {

@@ -3,7 +3,7 @@
 //! Deliberately without expectations of what was just created: the host does not reconcile a key again before the
 //! cache has seen its writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rand::RngCore;
 use serde_json::{Value, json};
 
+use super::claim::Claimant;
 use super::replicas::{available_in, deletion_order};
 use super::requests::{
-    Writer, controller_of, controller_reference, name_suffix, omit_zero, resource, set_owners,
+    Writer, controller_of, controller_reference, name_suffix, omit_zero, resource,
 };
 use super::selector::Selector;
 use super::{Controller, EventSource, Level, Outcome, ReconcileError, event};
@@ -95,11 +96,25 @@ impl Controller for ReplicaSets {
                 reason,
             }
         })?;
-        let pods = claim(cache, key, set, &selector, &mut outcome);
-        if set.metadata.deletion_timestamp.is_none() && !is_ending(cache, &key.namespace) {
-            scale(cache, key, set, spec, &pods, now, entropy, &mut outcome);
+        let claimant = Claimant {
+            writer: WRITER,
+            api_version: API_VERSION,
+            kind: KIND,
+            namespace: &key.namespace,
+            meta: &set.metadata,
+            selector: &selector,
+        };
+        let mut pods = claimant.claim::<Pod>(cache, is_active, &mut outcome);
+        if !outcome.writes.is_empty() {
+            // Whose the pods are comes first: a second write to the same version would conflict.
+            return Ok(outcome);
         }
-        update_status(key, set, spec, &pods, now, &mut outcome);
+        pods.retain(|(_, pod)| is_active(pod));
+        let mut doomed = BTreeSet::new();
+        if set.metadata.deletion_timestamp.is_none() && !is_ending(cache, &key.namespace) {
+            doomed = scale(cache, key, set, spec, &pods, now, entropy, &mut outcome);
+        }
+        update_status(key, set, spec, &pods, &doomed, now, &mut outcome);
         Ok(outcome)
     }
 }
@@ -123,58 +138,21 @@ fn is_ending(cache: &Cache, namespace: &str) -> bool {
     namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
 }
 
-/// The set's active pods; adopts what matches and is free, releases what no longer matches.
-fn claim<'a>(
-    cache: &'a Cache,
-    key: &'a ObjectKey,
-    set: &ReplicaSet,
-    selector: &Selector,
-    outcome: &mut Outcome,
-) -> Vec<(&'a ObjectKey, &'a Arc<Pod>)> {
-    let uid = set.metadata.uid.as_deref().unwrap_or_default();
-    let mut pods = Vec::new();
-    for (pod_key, pod) in cache.owned_by::<Pod>(uid) {
-        if controller_of(&pod.metadata).is_none_or(|owner| owner.uid != uid) {
-            continue;
-        }
-        if selector.matches(pod.metadata.labels.as_ref()) {
-            pods.push((pod_key, pod));
-        } else if pod.metadata.deletion_timestamp.is_none() {
-            let owners = pod.metadata.owner_references.iter().flatten();
-            let others: Vec<_> = owners.filter(|o| o.uid != uid).cloned().collect();
-            outcome.write(WRITER.patch::<Pod>(pod_key, set_owners(&pod.metadata, &others)));
-        }
-    }
-    if set.metadata.deletion_timestamp.is_none() {
-        for (pod_key, pod) in cache.unmanaged_in::<Pod>(&key.namespace) {
-            if is_active(pod) && selector.matches(pod.metadata.labels.as_ref()) {
-                let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
-                owners.retain(|owner| owner.uid != uid);
-                owners.push(controller_reference(API_VERSION, KIND, &set.metadata));
-                outcome.write(WRITER.patch::<Pod>(pod_key, set_owners(&pod.metadata, &owners)));
-                pods.push((pod_key, pod));
-            }
-        }
-    }
-    pods.retain(|(_, pod)| is_active(pod));
-    pods
-}
-
-/// Creates or deletes pods until there are as many as wanted.
+/// Creates or deletes pods until there are as many as wanted. Returns the names of those it deletes.
 #[expect(
     clippy::too_many_arguments,
     reason = "one step of `reconcile`, with all it was given"
 )]
-fn scale(
+fn scale<'a>(
     cache: &Cache,
     key: &ObjectKey,
     set: &ReplicaSet,
     spec: &ReplicaSetSpec,
-    pods: &[(&ObjectKey, &Arc<Pod>)],
+    pods: &[(&'a ObjectKey, &'a Arc<Pod>)],
     now: Timestamp,
     entropy: &mut dyn RngCore,
     outcome: &mut Outcome,
-) {
+) -> BTreeSet<&'a ObjectKey> {
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
     let source = EventSource {
         component: COMPONENT,
@@ -189,7 +167,9 @@ fn scale(
         outcome.write_and_tell(create, told);
     }
     let excess = pods.len().saturating_sub(wanted).min(BURST_PODS_MAX);
+    let mut doomed = BTreeSet::new();
     for (pod_key, pod) in first_to_go(pods).into_iter().take(excess) {
+        doomed.insert(pod_key);
         let delete = WRITER.delete::<Pod>(pod_key, &pod.metadata);
         let told = tell_pod(
             source,
@@ -201,6 +181,7 @@ fn scale(
         );
         outcome.write_and_tell(delete, told);
     }
+    doomed
 }
 
 fn tell_pod(
@@ -257,12 +238,14 @@ fn first_to_go<'a>(pods: &[(&'a ObjectKey, &'a Arc<Pod>)]) -> Vec<(&'a ObjectKey
     order
 }
 
-/// Counts the pods as they are now; what was just created or deleted is counted once the cache shows it.
+/// Counts the pods as they are now, but those just doomed as ready no longer: a Deployment that trusts this status
+/// must never think that more pods serve than do.
 fn update_status(
     key: &ObjectKey,
     set: &ReplicaSet,
     spec: &ReplicaSetSpec,
     pods: &[(&ObjectKey, &Arc<Pod>)],
+    doomed: &BTreeSet<&ObjectKey>,
     now: Timestamp,
     outcome: &mut Outcome,
 ) {
@@ -270,10 +253,13 @@ fn update_status(
     let template = spec.template.as_ref().and_then(|t| t.metadata.as_ref());
     let template_labels = template.and_then(|m| m.labels.clone()).unwrap_or_default();
     let (mut labeled, mut ready, mut available) = (0, 0, 0);
-    for (_, pod) in pods {
+    for (pod_key, pod) in pods {
         let labels = pod.metadata.labels.as_ref();
         let carries = |(k, v): (&String, &String)| labels.and_then(|l| l.get(k)) == Some(v);
         labeled += i32::from(template_labels.iter().all(carries));
+        if doomed.contains(pod_key) {
+            continue;
+        }
         ready += i32::from(is_ready(pod));
         match available_in(pod, Duration::from_secs(min_ready), now) {
             Some(Duration::ZERO) => available += 1,

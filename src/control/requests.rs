@@ -36,14 +36,33 @@ impl Writer {
         request
     }
 
+    /// Strategic merge patch of an object's status, for lists whose other members are not the writer's.
+    pub(crate) fn merge_status<T: Cached>(self, key: &ObjectKey, status: Value) -> Request {
+        let verb = Verb::Patch(PatchType::StrategicMerge, json!({ "status": status }));
+        let mut request = self.request(resource::<T>(), &key.namespace, Some(&key.name), verb);
+        request.subresource = Some("status".into());
+        request
+    }
+
     /// DELETE of exactly this incarnation of an object.
     pub(crate) fn delete<T: Cached>(self, key: &ObjectKey, meta: &ObjectMeta) -> Request {
+        self.delete_as::<T>(key, meta, Deletion::default())
+    }
+
+    /// The same, with these options.
+    pub(crate) fn delete_as<T: Cached>(
+        self,
+        key: &ObjectKey,
+        meta: &ObjectMeta,
+        deletion: Deletion,
+    ) -> Request {
+        let precondition = Precondition {
+            uid: meta.uid.clone(),
+            resource_version: None,
+        };
         let verb = Verb::Delete(Deletion {
-            precondition: Precondition {
-                uid: meta.uid.clone(),
-                resource_version: None,
-            },
-            ..Deletion::default()
+            precondition,
+            ..deletion
         });
         self.request(resource::<T>(), &key.namespace, Some(&key.name), verb)
     }

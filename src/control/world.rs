@@ -1,20 +1,23 @@
-//! Tests' world: controllers over the real store and cache, with the writes applied at once and time by hand.
+//! Tests' world: controllers over the real write path, store and cache; writes are applied at once, time by hand.
 //!
 //! Deliberately without a scheduler or agents: a test binds pods and makes them ready itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{Controller, Outcome};
-use crate::resource::cache::Cached;
-use crate::resource::{Cache, Deletion, ObjectKey, Request, Verb};
+use crate::resource::cache::{Cached, split_key};
+use crate::resource::pods::is_bound;
+use crate::resource::registry::{Kind, kinds};
+use crate::resource::{
+    Cache, Deletion, ObjectKey, Options, PatchType, Request, Stamp, Verb, codec, plan,
+};
 use crate::store::{Command, Operation, ProposalId, Store, Transaction};
 
 /// Rounds of all controllers over all keys before a test is told that they never come to rest.
@@ -31,27 +34,45 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self {
+        let mut world = Self {
             store: Store::new(),
             cache: Cache::default(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             entropy: StdRng::seed_from_u64(7),
             told: Vec::new(),
-        }
+        };
+        world.create("namespaces", json!({"metadata": {"name": "default"}}));
+        world
     }
 
     /// Creates an object as a client would; returns its UID.
     pub(crate) fn create(&mut self, prefix: &str, mut object: Value) -> String {
-        let uid = format!("uid-{:08x}", self.entropy.random::<u32>());
-        let meta = object["metadata"].as_object_mut().unwrap();
-        meta.insert("uid".into(), json!(uid));
-        meta.insert("creationTimestamp".into(), json!(self.now));
-        meta.insert("generation".into(), json!(1));
-        let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or("");
-        let key = format!("{prefix}/{namespace}/{}", meta["name"].as_str().unwrap());
-        assert!(self.store.view().get(&key).is_none(), "{key} exists");
-        self.put(&key, Some(object));
-        uid
+        let kind = kind_of(prefix);
+        object["apiVersion"] = json!(kind.api_version());
+        object["kind"] = json!(kind.kind);
+        let meta = &object["metadata"];
+        let name = meta["name"].as_str().unwrap().to_owned();
+        let namespace = meta["namespace"].as_str().unwrap_or_default().to_owned();
+        self.submit(&request(prefix, &namespace, None, Verb::Create(object)));
+        let stored = self.get(&format!("{prefix}/{namespace}/{name}")).unwrap();
+        stored["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    /// Changes an object by a merge patch, as a client would.
+    pub(crate) fn patch(&mut self, key: &str, patch: Value) {
+        let (prefix, key) = split_key(key).unwrap();
+        let verb = Verb::Patch(PatchType::Merge, patch);
+        self.submit(&request(prefix, &key.namespace, Some(&key.name), verb));
+    }
+
+    /// Deletes an object as a client would, with this policy.
+    pub(crate) fn delete(&mut self, key: &str, policy: &str) {
+        let (prefix, key) = split_key(key).unwrap();
+        let verb = Verb::Delete(Deletion {
+            propagation_policy: Some(policy.into()),
+            ..Deletion::default()
+        });
+        self.submit(&request(prefix, &key.namespace, Some(&key.name), verb));
     }
 
     /// The stored object of a store key.
@@ -61,127 +82,55 @@ impl World {
             .map(|r| serde_json::from_slice(&r.value).unwrap())
     }
 
-    /// Changes an object by a merge patch, as the owner of that field would.
+    /// Changes what only a node or the scheduler may: a status, a binding.
     pub(crate) fn merge(&mut self, key: &str, patch: Value) {
-        let before = self.get(key).unwrap_or_else(|| panic!("{key} is absent"));
-        let mut after = before.clone();
-        json_patch::merge(&mut after, &patch);
-        if after["spec"] != before["spec"] {
-            let generation = after["metadata"]["generation"].as_i64().unwrap_or(1);
-            after["metadata"]["generation"] = json!(generation + 1);
-        }
-        let going = !after["metadata"]["deletionTimestamp"].is_null();
-        let held = |o: &Value| {
-            o["metadata"]["finalizers"]
-                .as_array()
-                .is_some_and(|f| !f.is_empty())
-        };
-        if going && held(&before) && !held(&after) {
-            self.put(key, None);
-        } else if after != before {
-            self.put(key, Some(after));
-        }
-    }
-
-    /// Removes an object as a client's background deletion would, whatever its grace.
-    pub(crate) fn remove(&mut self, key: &str) {
-        self.put(key, None);
-    }
-
-    fn put(&mut self, key: &str, object: Option<Value>) {
+        let mut object = self.get(key).unwrap_or_else(|| panic!("{key} is absent"));
+        json_patch::merge(&mut object, &patch);
         let key = key.to_owned();
-        let operation = match object {
-            None => Operation::Delete { key },
-            Some(object) => Operation::Put {
-                key,
-                value: Bytes::from(serde_json::to_vec(&object).unwrap()),
-            },
+        let value = codec::encode(&object);
+        self.apply(vec![Operation::Put { key, value }]);
+    }
+
+    /// Lets an object be gone, as a node does with a pod that has ended.
+    pub(crate) fn remove(&mut self, key: &str) {
+        let key = key.to_owned();
+        self.apply(vec![Operation::Delete { key }]);
+    }
+
+    fn apply(&mut self, operations: Vec<Operation>) {
+        let id = ProposalId {
+            origin: 1,
+            sequence: self.store.view().revision() + 1,
         };
-        let command = Command {
-            id: ProposalId {
-                origin: 1,
-                sequence: self.store.view().revision() + 1,
-            },
-            time_ms: 0,
-            transaction: Transaction {
-                compare: Vec::new(),
-                operations: vec![operation],
-            },
+        let transaction = Transaction {
+            compare: Vec::new(),
+            operations,
         };
-        let applied = self.store.apply(&command);
+        let applied = self.store.apply(&Command {
+            id,
+            time_ms: self.now.as_millisecond(),
+            transaction,
+        });
         let (_, unreadable) = self.cache.apply(&applied.events);
         assert!(unreadable.is_empty(), "{unreadable:?}");
     }
 
-    /// Applies a request as the API would.
+    /// Plans and applies a request; it must succeed.
     pub(crate) fn submit(&mut self, request: &Request) {
-        let resource = &request.resource;
-        let prefix = match resource.group.as_str() {
-            "" => resource.plural.clone(),
-            group => format!("{}.{group}", resource.plural),
+        if let (Verb::Create(event), "events") = (&request.verb, &*request.resource.plural) {
+            let text = |name: &str| event[name].as_str().unwrap();
+            self.told
+                .push(format!("{} {}", text("reason"), text("message")));
+        }
+        let mut stamp = Stamp {
+            now: self.now,
+            entropy: &mut self.entropy,
         };
-        let namespace = request.namespace.as_deref().unwrap_or_default();
-        let name = request.name.as_deref().unwrap_or_default();
-        let key = format!("{prefix}/{namespace}/{name}");
-        match &request.verb {
-            Verb::Create(object) if prefix == "events" => self.told.push(format!(
-                "{} {}",
-                object["reason"].as_str().unwrap(),
-                object["message"].as_str().unwrap()
-            )),
-            Verb::Create(object) => {
-                self.create(&prefix, object.clone());
-            }
-            Verb::Patch(_, patch) => {
-                let mut patch = patch.clone();
-                let version = patch["metadata"]["resourceVersion"].take();
-                if let Some(version) = version.as_str() {
-                    let actual = self.store.view().get(&key).map(|r| r.mod_revision);
-                    assert_eq!(Some(version.to_owned()), actual.map(|r| r.to_string()));
-                }
-                self.merge(&key, patch);
-            }
-            Verb::Delete(deletion) => self.delete(&key, deletion),
-            Verb::DeleteCollection { deletion, .. } => {
-                let view = self.store.view();
-                let start = format!("{prefix}/{namespace}/");
-                let keys = view.range(&start);
-                let keys: Vec<_> = keys.map(|(key, _)| key.to_owned()).collect();
-                for key in keys {
-                    self.delete(&key, deletion);
-                }
-            }
-            Verb::Update(object) => {
-                let finalizers = object["spec"]["finalizers"].clone();
-                assert_eq!(request.subresource.as_deref(), Some("finalize"));
-                if finalizers.as_array().is_none_or(Vec::is_empty) {
-                    self.put(&key, None);
-                }
-            }
+        let plan = plan(&self.store.view(), request, &mut stamp);
+        let plan = plan.unwrap_or_else(|status| panic!("{status} of {request:?}"));
+        if let Some(transaction) = plan.transaction {
+            self.apply(transaction.operations);
         }
-    }
-
-    fn delete(&mut self, key: &str, deletion: &Deletion) {
-        let Some(object) = self.get(key) else { return };
-        let meta = &object["metadata"];
-        if let Some(uid) = &deletion.precondition.uid {
-            assert_eq!(meta["uid"].as_str(), Some(uid.as_str()), "{key}");
-        }
-        let mut finalizers: Vec<String> =
-            serde_json::from_value(meta["finalizers"].clone()).unwrap_or_default();
-        match deletion.propagation_policy.as_deref() {
-            Some("Foreground") => finalizers.push("foregroundDeletion".into()),
-            Some("Orphan") => finalizers.push("orphan".into()),
-            _ => {}
-        }
-        let bound = object["spec"]["nodeName"].is_string();
-        let graceful = bound && deletion.grace_period_seconds != Some(0);
-        if finalizers.is_empty() && !graceful {
-            return self.put(key, None);
-        }
-        let at = json!(self.now);
-        let meta = json!({"deletionTimestamp": at, "finalizers": finalizers});
-        self.merge(key, json!({ "metadata": meta }));
     }
 
     /// Applies what a reconciliation asked for.
@@ -240,7 +189,7 @@ impl World {
     /// Binds all new pods to `n1` and makes them ready.
     pub(crate) fn run_pods(&mut self) {
         for (key, pod) in self.pods() {
-            if pod.status.is_none() {
+            if !is_bound(&pod) {
                 self.run_pod(&key.name, "n1");
             }
         }
@@ -273,4 +222,20 @@ pub(crate) fn template(labels: &Value, image: &str) -> Value {
         "metadata": {"labels": labels},
         "spec": {"containers": [{"name": "c", "image": image}]},
     })
+}
+
+fn kind_of(prefix: &str) -> &'static Kind {
+    kinds().iter().find(|kind| kind.prefix() == prefix).unwrap()
+}
+
+fn request(prefix: &str, namespace: &str, name: Option<&str>, verb: Verb) -> Request {
+    Request {
+        resource: kind_of(prefix).resource_name(),
+        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+        name: name.map(str::to_owned),
+        subresource: None,
+        verb,
+        options: Options::default(),
+        user: "test".into(),
+    }
 }

@@ -19,7 +19,9 @@ pub use backoff::{BACKOFF_MS_MAX, BACKOFF_MS_MIN, Backoff};
 pub use calls::{Answer, CALLS_WAITING_MAX, CallError, Calls};
 pub use hello::{CONNECT_MS_MAX, HELLO_BYTES_MAX, HELLO_MS_MAX, dial, read_hello, write_hello};
 pub use inbox::Inbox;
-pub use outbox::{OUTBOX_BYTES_MAX, OUTBOX_BYTES_WAITED_FOR, OUTBOX_MESSAGES_MAX, Outbox, SendError};
+pub use outbox::{
+    OUTBOX_BYTES_MAX, OUTBOX_BYTES_WAITED_FOR, OUTBOX_MESSAGES_MAX, Outbox, SendError,
+};
 
 use super::network::BoxStream;
 

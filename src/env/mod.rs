@@ -2,13 +2,17 @@
 //!
 //! Knows nothing of actors or HTTP. Nothing outside this room opens a socket, reads a clock or draws a random number.
 
+mod cgroup_usage;
 pub mod clock;
+pub mod docker;
 pub mod entropy;
 pub mod frames;
 pub mod machine;
 pub mod network;
+pub mod process;
 pub mod runtime;
 pub mod tcp;
+pub mod volumes;
 
 use std::rc::Rc;
 

@@ -30,6 +30,6 @@ pub trait Network {
 pub trait Listener {
     /// The bound address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
-    /// The next connection and who it is.
+    /// The next connection and who it is. Cancel-safe: no connection is lost if the future is dropped.
     async fn accept(&mut self) -> io::Result<(BoxStream, SocketAddr)>;
 }

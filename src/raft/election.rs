@@ -12,9 +12,13 @@ use super::quorum::Tally;
 use super::types::{Index, Payload, PeerId, Term};
 
 impl Raft {
-    /// True if the newest configuration in the log lets this peer vote, hence stand for election.
+    /// True if this peer votes in the newest configuration of its log, or still does in the one it knows committed.
+    /// The latter because its log may be the only one complete enough to win, even to commit the configuration that
+    /// leaves it out (dissertation 4.2.2); it then counts no vote of its own.
     pub(super) fn may_stand(&self) -> bool {
-        self.log.configuration().is_voter(self.id())
+        let committed = self.log.configuration_at(self.log.commit());
+        let newest = self.log.configuration();
+        newest.is_voter(self.id()) || committed.is_voter(self.id())
     }
 
     /// True while it leads, or has heard a leader less than an election timeout ago and has not seen it gone. The
@@ -31,10 +35,12 @@ impl Raft {
         self.deadline = self.now + timeout + self.random_below(timeout);
     }
 
-    /// Stops being loyal, since the leader's process is gone, and stands within a heartbeat. If the leader is alive
-    /// after all, its next message restores it; nobody else is any less loyal for this peer's error.
+    /// Stops being loyal, since the leader's process is gone, and stands within a heartbeat. What the leader had sent
+    /// before may still arrive, so for a heartbeat its messages do not win this peer back; if it lives after all, a
+    /// later one does, and nobody else was any less loyal for this peer's error.
     pub(super) fn forsake_leader(&mut self) {
         self.leader = None;
+        self.forsaken_until = self.now + self.config.heartbeat;
         let delay = self.random_below(self.config.heartbeat);
         self.deadline = self.deadline.min(self.now + delay);
     }
@@ -93,9 +99,8 @@ impl Raft {
     /// Stands for election in the next term.
     pub(super) fn stand(&mut self, transfer: bool) {
         self.counters.elections += 1;
-        self.out.term += 1;
+        self.become_follower(self.term() + 1);
         self.vote = Some(self.id());
-        self.leader = None;
         self.part = Part::Candidate(BTreeMap::from([(self.id(), true)]));
         self.rest();
         let (last, last_term) = (self.log.last(), self.log.last_term());

@@ -263,3 +263,133 @@ fn cost(entry: &Entry) -> usize {
                 .sum(),
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bytes::Bytes;
+
+    use super::super::types::PeerId;
+    use super::*;
+
+    fn voters(peers: &[u64]) -> Configuration {
+        Configuration {
+            voters: peers.iter().copied().map(PeerId).collect::<BTreeSet<_>>(),
+            ..Configuration::default()
+        }
+    }
+
+    fn command(index: Index, term: Term) -> Entry {
+        let payload = Payload::Command(Bytes::from(vec![0; 36]));
+        Entry {
+            index,
+            term,
+            payload,
+        }
+    }
+
+    /// A log of commands whose terms are given, after index 1 of term 1.
+    fn log(terms: &[Term]) -> Log {
+        let mut log = Log::new(1, 1, voters(&[1]));
+        let entries = terms.iter().zip(2..).map(|(term, at)| command(at, *term));
+        assert_eq!(log.splice(1, entries.collect()), 1 + terms.len() as Index);
+        log
+    }
+
+    #[test]
+    fn splice_keeps_what_agrees_and_replaces_what_does_not() {
+        let mut log = log(&[1, 2, 2]);
+        assert_eq!(log.splice(1, vec![command(2, 1)]), 2);
+        assert_eq!(log.last(), 4, "an old message shortens nothing");
+        assert_eq!(log.splice(2, vec![command(3, 3)]), 3);
+        assert_eq!((log.last(), log.last_term()), (3, 3));
+        assert_eq!(log.uncommitted_bytes(), 200, "what went is not charged");
+    }
+
+    #[test]
+    #[should_panic(expected = "committed entries are never replaced")]
+    fn splice_never_replaces_what_is_committed() {
+        let mut log = log(&[1, 2]);
+        log.commit_to(3);
+        log.splice(2, vec![command(3, 3)]);
+    }
+
+    #[test]
+    fn a_configuration_is_in_force_from_its_entry_until_that_is_replaced() {
+        let mut log = log(&[1]);
+        log.push(2, Payload::Configuration(voters(&[1, 2])));
+        log.push(2, Payload::Empty);
+        assert_eq!(*log.configuration(), voters(&[1, 2]));
+        assert_eq!(log.configuration_index(), 3);
+        assert_eq!(*log.configuration_at(2), voters(&[1]));
+        log.splice(2, vec![command(3, 3)]);
+        assert_eq!(*log.configuration(), voters(&[1]));
+    }
+
+    #[test]
+    fn what_is_committed_is_handed_out_once() {
+        let mut log = log(&[1, 1, 1]);
+        let mut handed = Vec::new();
+        log.commit_to(3);
+        log.hand_out(&mut handed);
+        log.hand_out(&mut handed);
+        log.commit_to(4);
+        log.hand_out(&mut handed);
+        let indexes: Vec<Index> = handed.iter().map(|entry| entry.index).collect();
+        assert_eq!(indexes, [2, 3, 4]);
+    }
+
+    #[test]
+    fn compaction_is_bounded_by_entries_bytes_and_what_is_needed() {
+        let mut log = log(&[1; 10]);
+        log.commit_to(9);
+        log.hand_out(&mut Vec::new());
+        log.compact(usize::MAX, 400, 4);
+        assert_eq!(log.base(), 4, "not what is still needed");
+        log.compact(usize::MAX, 400, 9);
+        assert_eq!(log.base(), 5, "four entries cost 400 bytes");
+        log.compact(1, 400, 9);
+        assert_eq!(log.base(), 8);
+        log.compact(0, 0, Index::MAX);
+        assert_eq!((log.base(), log.last()), (9, 11), "only what was applied");
+    }
+
+    #[test]
+    fn compaction_keeps_the_configuration_of_the_base() {
+        let mut log = log(&[]);
+        log.push(1, Payload::Configuration(voters(&[7])));
+        log.push(1, Payload::Empty);
+        log.commit_to(3);
+        log.hand_out(&mut Vec::new());
+        log.compact(0, 0, Index::MAX);
+        assert_eq!(log.base(), 3);
+        assert_eq!(*log.configuration(), voters(&[7]));
+    }
+
+    #[test]
+    fn agreement_skips_terms_that_the_other_cannot_have() {
+        let log = log(&[1, 3, 3, 3, 5]);
+        assert_eq!(log.find_agreement(6, 4), 5);
+        assert_eq!(log.find_agreement(4, 4), 4);
+        assert_eq!(log.find_agreement(6, 2), 2);
+        assert_eq!(log.find_agreement(6, 0), 0, "not even the base");
+    }
+
+    #[test]
+    fn a_batch_has_at_least_one_entry_and_else_keeps_to_the_bytes() {
+        let log = log(&[1; 5]);
+        assert_eq!(log.batch(2, 1).0.len(), 1);
+        assert_eq!(log.batch(2, 250), log.batch(2, 200));
+        assert_eq!(log.batch(5, 1_000).0.len(), 2);
+    }
+
+    #[test]
+    fn an_election_compares_terms_before_lengths() {
+        let log = log(&[1, 3]);
+        assert!(log.is_up_to_date(3, 3));
+        assert!(log.is_up_to_date(2, 4));
+        assert!(!log.is_up_to_date(9, 2));
+        assert!(!log.is_up_to_date(2, 3));
+    }
+}

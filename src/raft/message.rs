@@ -110,3 +110,65 @@ pub struct Chunk {
     /// The piece.
     pub data: Bytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{ClusterId, Envelope, Payload, PeerId};
+    use super::*;
+
+    /// The shells write envelopes as MessagePack with names; nothing may get lost on that way.
+    #[test]
+    fn an_envelope_survives_the_wire() {
+        let configuration = Configuration {
+            voters: [PeerId(1), PeerId(u64::MAX)].into(),
+            contacts: [(PeerId(1), Bytes::from_static(b"\xff\x00"))].into(),
+            ..Configuration::default()
+        };
+        let entry = |index, payload| Entry {
+            index,
+            term: 3,
+            payload,
+        };
+        let messages = [
+            Message::Append {
+                prev: 1,
+                prev_term: 1,
+                commit: 1,
+                round: 9,
+                entries: vec![
+                    entry(2, Payload::Empty),
+                    entry(3, Payload::Command(Bytes::from_static(b"x\xfe"))),
+                    entry(4, Payload::Configuration(configuration.clone())),
+                ],
+            },
+            Message::Chunk(Chunk {
+                index: 4,
+                term: 3,
+                configuration: Some(configuration),
+                total: 3,
+                offset: 0,
+                data: Bytes::from_static(b"abc"),
+            }),
+            Message::TimeoutNow,
+            Message::ReadReply {
+                batch: 1,
+                index: None,
+            },
+        ];
+        for message in messages {
+            let envelope = Envelope {
+                cluster: ClusterId {
+                    id: u64::MAX,
+                    generation: 1,
+                },
+                from: PeerId(1),
+                to: PeerId(2),
+                term: 3,
+                message,
+            };
+            let bytes = rmp_serde::to_vec_named(&envelope).unwrap();
+            let back: Envelope = rmp_serde::from_slice(&bytes).unwrap();
+            assert_eq!(back, envelope);
+        }
+    }
+}

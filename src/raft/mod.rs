@@ -3,6 +3,12 @@
 //! Knows nothing of async, sockets, clocks or Kubernetes; payloads are opaque bytes. It never touches a disk either:
 //! a peer is one *incarnation* of a process, made at its start and never reused, so "a server that restarts" does not
 //! exist here, only servers that stop and others that join (DESIGN.md, Consensus without a disk).
+//!
+//! `node.rs` is the peer and its step function; the rules are `impl Raft` blocks in `election.rs`, `replication.rs`,
+//! `read.rs`, `snapshot.rs`, `membership.rs` and `transfer.rs`; what they act on is in `log.rs`, `progress.rs` and
+//! `leadership.rs`; `quorum.rs` counts. `roster.rs` plans membership and is called by the leader's shell, not by the
+//! core. Deliberately absent: forwarding of proposals, lease reads, and recovery from the loss of a majority, which
+//! makes a new generation and so new peers.
 
 mod election;
 mod leadership;

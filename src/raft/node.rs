@@ -47,6 +47,8 @@ pub struct Raft {
     pub(super) part: Part,
     pub(super) leader: Option<PeerId>,
     pub(super) leader_heard: Duration,
+    /// Until then this term's leader was seen gone, and is not followed.
+    pub(super) forsaken_until: Duration,
     pub(super) deadline: Duration,
     pub(super) log: Log,
     pub(super) forwarding: Forwarding,
@@ -88,6 +90,7 @@ impl Raft {
             part: Part::Follower,
             leader: None,
             leader_heard: now,
+            forsaken_until: Duration::ZERO,
             deadline: now,
             log,
             forwarding: Forwarding::default(),
@@ -210,6 +213,7 @@ impl Raft {
         if term > self.out.term {
             self.out.term = term;
             self.vote = None;
+            self.forsaken_until = Duration::ZERO;
         }
         if !matches!(self.part, Part::Follower) {
             self.refuse_readers();
@@ -219,7 +223,8 @@ impl Raft {
         self.leader = None;
     }
 
-    /// Obeys the leader of the current term and renews the lease on it.
+    /// Obeys the leader of the current term and renews the lease on it, unless its process was just seen gone: then
+    /// what it had sent is still taken, but wins it no time.
     pub(super) fn follow(&mut self, leader: PeerId) {
         assert!(
             !matches!(self.part, Part::Leader(_)),
@@ -229,6 +234,9 @@ impl Raft {
             self.leader.is_none_or(|known| known == leader),
             "a term has one leader"
         );
+        if self.now < self.forsaken_until {
+            return;
+        }
         self.part = Part::Follower;
         self.leader = Some(leader);
         self.leader_heard = self.now;
@@ -256,7 +264,8 @@ impl Raft {
             if let Some(progress) = leadership.progress.get_mut(&peer) {
                 progress.on_unreachable();
             }
-        } else if self.leader == Some(peer) {
+        } else if self.leader.or(self.vote) == Some(peer) && peer != self.id() {
+            // The leader, or whoever was about to be.
             self.forsake_leader();
         }
     }

@@ -27,7 +27,7 @@ pub enum Reader {
 #[derive(Debug)]
 pub struct Round {
     /// Its number; a quorum must echo it or a later one.
-    pub round: u64,
+    pub number: u64,
     /// The commit index when it began.
     pub index: Index,
     /// Whom it serves.
@@ -159,7 +159,7 @@ impl Raft {
         }
         leadership.round += 1;
         leadership.asked = Some(Round {
-            round: leadership.round,
+            number: leadership.round,
             index: commit,
             readers: std::mem::take(&mut leadership.readers),
         });
@@ -175,7 +175,7 @@ impl Raft {
             return;
         };
         let (configuration, id) = (self.log.configuration(), self.out.id);
-        if !leadership.is_quorum(configuration, id, |peer| peer.round >= asked.round) {
+        if !leadership.is_quorum(configuration, id, |peer| peer.round >= asked.number) {
             return;
         }
         let Some(Round { index, readers, .. }) = leadership.asked.take() else {

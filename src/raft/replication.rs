@@ -59,7 +59,12 @@ impl Raft {
             }
             _ => return,
         }
-        self.for_each_line(|line| line.beat());
+        self.for_each_line(|line| {
+            line.doubt_probe();
+            if !line.send_entries() {
+                line.send_empty();
+            }
+        });
     }
 
     fn for_each_line(&mut self, write: impl Fn(&mut Line<'_>)) {
@@ -187,18 +192,21 @@ struct Line<'a> {
 
 impl Line<'_> {
     /// Sends what the window allows. If what comes next is no longer in the log, a snapshot must, whatever is still on
-    /// the way: nothing after it could be checked against what the member has.
-    fn send_entries(&mut self) {
+    /// the way: nothing after it could be checked against what the member has. True if anything was sent.
+    fn send_entries(&mut self) -> bool {
         let waits = matches!(self.progress.state, State::Snapshot(_));
         if self.progress.next <= self.log.base() && !waits {
             self.progress.await_snapshot(self.now);
         }
+        let mut spoken = false;
         while self.progress.next <= self.log.last()
             && let Some(window) = self.progress.window(self.config)
         {
             let (entries, bytes) = self.log.batch(self.progress.next, window);
             self.send(entries, bytes);
+            spoken = true;
         }
+        spoken
     }
 
     /// A read round, or a commit index that a member in step does not know yet.
@@ -208,16 +216,11 @@ impl Line<'_> {
                 && matches!(self.progress.state, State::Replicate))
     }
 
-    /// To a member that has been silent for long, no entries: it may never read them.
-    fn beat(&mut self) {
+    /// Takes an unanswered probe for lost, unless the member has been silent for long: it may never read the entries.
+    fn doubt_probe(&mut self) {
         let listens = self.progress.silent(self.now) < self.config.election_timeout;
         if let State::Probe { sent } = &mut self.progress.state {
             *sent = !listens;
-        }
-        let spoken = self.out.ready.messages.len();
-        self.send_entries();
-        if self.out.ready.messages.len() == spoken {
-            self.send_empty();
         }
     }
 

@@ -2,13 +2,20 @@
 //!
 //! A pure function of what the leader's shell sees. It proposes nothing itself, and it never concludes that a silent
 //! peer is dead for good: `proven_dead` is the shell's finding (superseded on its machine, deleted by the cloud, …).
+//!
+//! The rule for voters: of all sets of at most `wanted` voters, take the one with the most living voters beyond its
+//! quorum; among equals one that is not smaller than today's, then an odd one, then the larger. Living voters come
+//! first, dead ones are kept only to fill up. So a dead voter is swapped as soon as a caught-up learner is there;
+//! without one, 3 of 3 stay 3 (2 would survive no more losses) and 5 with two dead become 3 (which survive one more);
+//! and one voter grows to 3 at once, not by way of 2.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::types::{Change, PeerId, Status};
+use super::quorum::majority;
+use super::types::{Change, PeerId, Role, Status};
 
 /// A process that is, or could become, a member, as the leader's shell knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,11 +39,11 @@ pub struct Candidate {
 /// Bounds of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Healthy members beyond the wanted voters: the warm standbys.
+    /// Healthy members beyond the wanted voters: the warm standbys (default 2).
     pub standbys_max: usize,
-    /// A member silent for longer counts as dead.
+    /// A member silent for longer counts as dead (default 10 s).
     pub member_silent_max: Duration,
-    /// A process silent for longer is not added.
+    /// A process silent for longer is not added (default 2 s).
     pub candidate_silent_max: Duration,
 }
 
@@ -50,12 +57,152 @@ impl Default for Limits {
     }
 }
 
-/// The change to propose now, if any.
+/// The change to propose now, if any: voters first, then dead learners, then new learners. None unless `status` is a
+/// leader's and no joint change is under way.
 pub fn plan_membership(
-    _status: &Status,
-    _candidates: &BTreeMap<PeerId, Candidate>,
-    _wanted_voters: usize,
-    _limits: &Limits,
+    status: &Status,
+    candidates: &BTreeMap<PeerId, Candidate>,
+    wanted_voters: usize,
+    limits: &Limits,
 ) -> Option<Change> {
-    None
+    if status.role != Role::Leader || status.configuration.is_joint() {
+        return None;
+    }
+    let plan = Plan {
+        status,
+        candidates,
+        wanted: wanted_voters.max(1),
+        limits,
+    };
+    plan.voters()
+        .or_else(|| plan.dead_learners())
+        .or_else(|| plan.new_learner())
 }
+
+struct Plan<'a> {
+    status: &'a Status,
+    candidates: &'a BTreeMap<PeerId, Candidate>,
+    wanted: usize,
+    limits: &'a Limits,
+}
+
+impl Plan<'_> {
+    fn voters(&self) -> Option<Change> {
+        let voters = self.best_voters();
+        let differs = voters != self.status.configuration.voters;
+        (differs && !voters.is_empty()).then_some(Change::SetVoters(voters))
+    }
+
+    fn dead_learners(&self) -> Option<Change> {
+        let learners = &self.status.configuration.learners;
+        let dead: BTreeSet<PeerId> = learners
+            .iter()
+            .copied()
+            .filter(|peer| !self.is_alive(*peer))
+            .collect();
+        (!dead.is_empty()).then_some(Change::RemoveLearners(dead))
+    }
+
+    /// One more learner, while the healthy members are fewer than the voters and standbys wanted. First from a zone
+    /// that has no healthy member, then by name.
+    fn new_learner(&self) -> Option<Change> {
+        let members = self.status.configuration.members();
+        let healthy: Vec<PeerId> = members.filter(|peer| self.is_healthy(*peer)).collect();
+        if healthy.len() >= self.wanted + self.limits.standbys_max {
+            return None;
+        }
+        let zones: BTreeSet<&str> = healthy.iter().map(|peer| self.zone(*peer)).collect();
+        let (peer, candidate) = self
+            .candidates
+            .iter()
+            .filter(|(peer, candidate)| {
+                !self.status.configuration.is_member(**peer)
+                    && candidate.may_vote
+                    && !candidate.proven_dead
+                    && !candidate.evicting
+                    && candidate.silent <= self.limits.candidate_silent_max
+            })
+            .min_by_key(|(peer, candidate)| {
+                let crowded = zones.contains(candidate.zone.as_str());
+                (crowded, candidate.name.as_str(), **peer)
+            })?;
+        Some(Change::AddLearner(*peer, candidate.contact.clone()))
+    }
+
+    /// The set of voters that the rule at the top of this file prefers.
+    fn best_voters(&self) -> BTreeSet<PeerId> {
+        let ranked = self.ranked();
+        let living = ranked.iter().filter(|peer| self.is_alive(**peer)).count();
+        let today = self.status.configuration.voters.len();
+        let best = (1..=self.wanted.min(ranked.len())).max_by_key(|size| {
+            let beyond_quorum = living.min(*size) as isize - majority(*size) as isize;
+            (
+                beyond_quorum,
+                *size >= today.min(self.wanted),
+                size % 2,
+                *size,
+            )
+        });
+        ranked.into_iter().take(best.unwrap_or(0)).collect()
+    }
+
+    /// All who vote or could, best first: living before dead, then those not under notice, then zones not yet taken,
+    /// then those who vote already (the leader before all), then by name.
+    fn ranked(&self) -> Vec<PeerId> {
+        let configuration = &self.status.configuration;
+        let ready = configuration
+            .learners
+            .iter()
+            .filter(|peer| self.is_ready(**peer));
+        let mut pool: BTreeSet<PeerId> =
+            configuration.voters.iter().chain(ready).copied().collect();
+        let mut zones = BTreeSet::new();
+        let mut ranked = Vec::new();
+        while let Some(next) = pool.iter().copied().min_by_key(|peer| {
+            (
+                !self.is_alive(*peer),
+                self.is_evicting(*peer),
+                zones.contains(self.zone(*peer)),
+                *peer != self.status.id,
+                !configuration.voters.contains(peer),
+                self.candidates.get(peer).map(|c| c.name.as_str()),
+                *peer,
+            )
+        }) {
+            pool.remove(&next);
+            zones.insert(self.zone(next));
+            ranked.push(next);
+        }
+        ranked
+    }
+
+    /// A learner that could vote at once.
+    fn is_ready(&self, peer: PeerId) -> bool {
+        let caught_up = self.status.progress.get(&peer).is_some_and(|p| p.caught_up);
+        let may_vote = self.candidates.get(&peer).is_some_and(|c| c.may_vote);
+        caught_up && may_vote && self.is_healthy(peer)
+    }
+
+    fn is_healthy(&self, peer: PeerId) -> bool {
+        self.is_alive(peer) && !self.is_evicting(peer)
+    }
+
+    /// A member's silence is what the core has seen; the shell's own word counts only as proof of death.
+    fn is_alive(&self, peer: PeerId) -> bool {
+        let proven_dead = self.candidates.get(&peer).is_some_and(|c| c.proven_dead);
+        let silent = self.status.progress.get(&peer).map(|p| p.silent);
+        peer == self.status.id
+            || (!proven_dead && silent.is_some_and(|s| s < self.limits.member_silent_max))
+    }
+
+    fn is_evicting(&self, peer: PeerId) -> bool {
+        self.candidates.get(&peer).is_some_and(|c| c.evicting)
+    }
+
+    fn zone(&self, peer: PeerId) -> &str {
+        self.candidates.get(&peer).map_or("", |c| c.zone.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -105,9 +105,10 @@ pub struct Config {
     pub inflight_bytes_max: usize,
     /// Proposed and not yet committed bytes the leader accepts (default 16 MiB).
     pub uncommitted_bytes_max: usize,
-    /// Snapshot bytes in one message (default 256 KiB).
+    /// Snapshot bytes in one message, at least 1 (default 256 KiB).
     pub snapshot_chunk_bytes: usize,
-    /// Applied entries kept for followers that lag a little (default 4,096).
+    /// Applied entries kept for followers that lag a little (default 4,096). A leader keeps more by bytes for members that
+    /// listen but lag: up to four times [`Config::log_bytes_kept`] and the size of a snapshot under way.
     pub log_entries_kept: usize,
     /// Applied bytes kept for followers that lag a little (default 4 MiB).
     pub log_bytes_kept: usize,
@@ -165,17 +166,19 @@ pub enum Change {
 pub enum Input {
     /// Time passed. Call at least every half heartbeat.
     Tick,
-    /// A message arrived, already checked to be of this cluster and for this peer.
+    /// A message arrived. One of another cluster or generation, or for another peer, is dropped and counted.
     Message(Envelope),
-    /// Append these payloads, in order (leader only).
+    /// Append these payloads, in order (leader only). At least one.
     Propose(Tag, Vec<Bytes>),
     /// Ask for an index that is safe for linearizable reads (leader or follower; a follower asks its leader).
     Read(Tag),
     /// Change the membership (leader only).
     Reconfigure(Tag, Change),
-    /// Hand leadership to this voter (leader only).
+    /// Hand leadership to this voter (leader only; else ignored). Given up after an election timeout.
     Transfer(PeerId),
-    /// The transport saw the peer's process gone (connection refused or reset), not mere silence.
+    /// The transport saw the peer's process gone (connection refused or reset), not mere silence. A follower of that
+    /// peer forsakes it and asks for pre-votes within a heartbeat; should the peer live, a later message wins it back.
+    /// May be repeated.
     Unreachable(PeerId),
     /// The state machine's snapshot at `index`, which `Ready::snapshot_wanted` asked for.
     Snapshot {
@@ -209,6 +212,9 @@ pub enum Rejected {
     InvalidChange(String),
 }
 
+/// What came of a request, by its tag.
+pub type Answer<T> = (Tag, Result<T, Rejected>);
+
 /// What a peer is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -229,7 +235,7 @@ pub struct PeerProgress {
     pub matched: Index,
     /// Time since it was last heard from.
     pub silent: Duration,
-    /// True while its last catch-up round took less than an election timeout, for at least 1 s.
+    /// True while its catch-up rounds have each taken less than an election timeout, for at least 1 s.
     pub caught_up: bool,
     /// Bytes of snapshot sent, of how many, while one is under way.
     pub snapshot: Option<(u64, u64)>,
@@ -312,13 +318,14 @@ pub struct Ready {
     pub committed: Vec<Entry>,
     /// Proposals accepted (tag, the index of its first payload, the term) or refused. Accepted is not committed:
     /// the proposal is done when an entry of that index *and term* is applied, and lost if another term's is.
-    pub proposed: Vec<(Tag, Result<(Index, Term), Rejected>)>,
+    pub proposed: Vec<Answer<(Index, Term)>>,
     /// Reads that may be served once the state machine has applied this index, or that found no leader.
-    pub reads: Vec<(Tag, Result<Index, Rejected>)>,
+    pub reads: Vec<Answer<Index>>,
     /// Messages to send, in order per receiver. Loss is allowed, reordering too.
     pub messages: Vec<Envelope>,
     /// The role or the known leader changed.
     pub role_changed: bool,
-    /// A follower needs a snapshot: answer with [`Input::Snapshot`] at the applied index.
+    /// A follower needs a snapshot: answer with [`Input::Snapshot`] at the applied index, now or when it is encoded.
+    /// Asked again only after 10 s, or if what was given is no longer in the log.
     pub snapshot_wanted: bool,
 }

@@ -90,6 +90,8 @@ pub struct Change {
     pub prefix: String,
     /// Its key.
     pub key: ObjectKey,
+    /// Its UID, even if it is gone.
+    pub uid: String,
     /// UIDs of its owners before and after, without repeats.
     pub owners: Vec<Owner>,
 }
@@ -272,6 +274,8 @@ impl Cache {
             None => table.objects.remove(&key),
         };
         let (before, after) = (owners(old.as_deref()), owners(new.as_deref()));
+        let either = new.as_deref().or(old.as_deref());
+        let uid = either.and_then(|object| object.meta().uid.clone());
         for owner in &before {
             unlink(&mut table.owned, &owner.uid, &key);
         }
@@ -300,6 +304,7 @@ impl Cache {
         Ok(Change {
             prefix: T::PREFIX.to_owned(),
             key,
+            uid: uid.unwrap_or_default(),
             owners: owners.into_iter().collect(),
         })
     }

@@ -2,49 +2,23 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::default_pod;
-
-/// The member `key`, made an empty object if it is missing or null.
-///
-/// # Panics
-/// If `value` is neither an object nor null; the types were checked before.
-pub(super) fn member<'a>(value: &'a mut Value, key: &str) -> &'a mut Value {
-    let member = &mut value[key];
-    if member.is_null() {
-        *member = json!({});
-    }
-    member
-}
-
-/// Sets a member that is missing, null or "".
-pub(super) fn set(value: &mut Value, key: &str, default: impl Into<Value>) {
-    if value[key].is_null() || value[key] == "" {
-        value[key] = default.into();
-    }
-}
-
-/// A list's items; none if it is missing.
-pub(super) fn items<'a>(value: &'a mut Value, key: &str) -> std::slice::IterMut<'a, Value> {
-    match value.get_mut(key).and_then(Value::as_array_mut) {
-        Some(items) => items.iter_mut(),
-        None => [].iter_mut(),
-    }
-}
+use super::json::{member, set_default};
 
 /// `apps/v1 Deployment`.
 pub(super) fn deployment(object: &mut Value) {
     let spec = member(object, "spec");
-    set(spec, "replicas", 1);
-    set(spec, "revisionHistoryLimit", 10);
-    set(spec, "progressDeadlineSeconds", 600);
+    set_default(spec, "replicas", 1);
+    set_default(spec, "revisionHistoryLimit", 10);
+    set_default(spec, "progressDeadlineSeconds", 600);
     let strategy = member(spec, "strategy");
-    set(strategy, "type", "RollingUpdate");
+    set_default(strategy, "type", "RollingUpdate");
     if strategy["type"] == "RollingUpdate" {
         let rolling = member(strategy, "rollingUpdate");
-        set(rolling, "maxUnavailable", "25%");
-        set(rolling, "maxSurge", "25%");
+        set_default(rolling, "maxUnavailable", "25%");
+        set_default(rolling, "maxSurge", "25%");
     }
     template(spec);
 }
@@ -52,7 +26,7 @@ pub(super) fn deployment(object: &mut Value) {
 /// `apps/v1 ReplicaSet`.
 pub(super) fn replica_set(object: &mut Value) {
     let spec = member(object, "spec");
-    set(spec, "replicas", 1);
+    set_default(spec, "replicas", 1);
     template(spec);
 }
 
@@ -64,7 +38,7 @@ fn template(spec: &mut Value) {
 
 /// `v1 Secret`: the type, and `stringData` moved into `data`.
 pub(super) fn secret(object: &mut Value) {
-    set(object, "type", "Opaque");
+    set_default(object, "type", "Opaque");
     let members = object.as_object_mut();
     let Some(Value::Object(texts)) = members.and_then(|members| members.remove("stringData"))
     else {
@@ -78,6 +52,8 @@ pub(super) fn secret(object: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::default::{items, member, set};
+use super::json::{items, member, set_default};
 use super::quantity::Quantity;
 
 /// Files from ConfigMaps, Secrets and the downward API: 0644.
@@ -14,12 +14,12 @@ const FILE_MODE: i32 = 0o644;
 /// `Pod.spec`: the template's defaults and those that admission gives to pods alone.
 pub(super) fn spec(spec: &mut Value) {
     template(spec);
-    set(spec, "enableServiceLinks", true);
+    set_default(spec, "enableServiceLinks", true);
     let old_name = spec["serviceAccount"]
         .as_str()
         .filter(|name| !name.is_empty());
     let account = old_name.unwrap_or("default").to_owned();
-    set(spec, "serviceAccountName", account);
+    set_default(spec, "serviceAccountName", account);
     // The deprecated twin follows, as clients of old read it.
     spec["serviceAccount"] = spec["serviceAccountName"].clone();
     for list in ["initContainers", "containers"] {
@@ -34,10 +34,10 @@ pub(super) fn template(spec: &mut Value) {
     if spec.is_null() {
         *spec = json!({});
     }
-    set(spec, "restartPolicy", "Always");
-    set(spec, "dnsPolicy", "ClusterFirst");
-    set(spec, "terminationGracePeriodSeconds", 30);
-    set(spec, "schedulerName", "default-scheduler");
+    set_default(spec, "restartPolicy", "Always");
+    set_default(spec, "dnsPolicy", "ClusterFirst");
+    set_default(spec, "terminationGracePeriodSeconds", 30);
+    set_default(spec, "schedulerName", "default-scheduler");
     member(spec, "securityContext");
     let host_network = spec["hostNetwork"] == true;
     for list in ["initContainers", "containers"] {
@@ -52,20 +52,20 @@ pub(super) fn template(spec: &mut Value) {
 
 fn container(container: &mut Value, host_network: bool) {
     let policy = pull_policy(container["image"].as_str().unwrap_or_default());
-    set(container, "imagePullPolicy", policy);
-    set(container, "terminationMessagePath", "/dev/termination-log");
-    set(container, "terminationMessagePolicy", "File");
+    set_default(container, "imagePullPolicy", policy);
+    set_default(container, "terminationMessagePath", "/dev/termination-log");
+    set_default(container, "terminationMessagePolicy", "File");
     member(container, "resources");
     for port in items(container, "ports") {
-        set(port, "protocol", "TCP");
+        set_default(port, "protocol", "TCP");
         if host_network && !port["containerPort"].is_null() {
             let number = port["containerPort"].clone();
-            set(port, "hostPort", number);
+            set_default(port, "hostPort", number);
         }
     }
     for variable in items(container, "env") {
         if let Some(field) = variable.pointer_mut("/valueFrom/fieldRef") {
-            set(field, "apiVersion", "v1");
+            set_default(field, "apiVersion", "v1");
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -81,21 +81,21 @@ fn container(container: &mut Value, host_network: bool) {
 }
 
 fn probe(probe: &mut Value) {
-    set(probe, "timeoutSeconds", 1);
-    set(probe, "periodSeconds", 10);
-    set(probe, "successThreshold", 1);
-    set(probe, "failureThreshold", 3);
+    set_default(probe, "timeoutSeconds", 1);
+    set_default(probe, "periodSeconds", 10);
+    set_default(probe, "successThreshold", 1);
+    set_default(probe, "failureThreshold", 3);
     if let Some(get) = probe.get_mut("httpGet") {
         http_get(get);
     }
     if let Some(grpc) = probe.get_mut("grpc") {
-        set(grpc, "service", "");
+        set_default(grpc, "service", "");
     }
 }
 
 fn http_get(get: &mut Value) {
-    set(get, "path", "/");
-    set(get, "scheme", "HTTP");
+    set_default(get, "path", "/");
+    set_default(get, "scheme", "HTTP");
 }
 
 fn volume(volume: &mut Value) {
@@ -105,11 +105,11 @@ fn volume(volume: &mut Value) {
     }
     for source in ["configMap", "secret", "downwardAPI", "projected"] {
         if let Some(source) = volume.get_mut(source) {
-            set(source, "defaultMode", FILE_MODE);
+            set_default(source, "defaultMode", FILE_MODE);
         }
     }
     if let Some(path) = volume.get_mut("hostPath") {
-        set(path, "type", "");
+        set_default(path, "type", "");
     }
     if let Some(downward) = volume.get_mut("downwardAPI") {
         field_versions(downward);
@@ -120,7 +120,7 @@ fn volume(volume: &mut Value) {
                 field_versions(downward);
             }
             if let Some(token) = source.get_mut("serviceAccountToken") {
-                set(token, "expirationSeconds", 3_600);
+                set_default(token, "expirationSeconds", 3_600);
             }
         }
     }
@@ -129,7 +129,7 @@ fn volume(volume: &mut Value) {
 fn field_versions(downward: &mut Value) {
     for item in items(downward, "items") {
         if let Some(field) = item.get_mut("fieldRef") {
-            set(field, "apiVersion", "v1");
+            set_default(field, "apiVersion", "v1");
         }
     }
 }
@@ -140,7 +140,7 @@ fn requests_from_limits(resources: &mut Value) {
         return;
     };
     for (name, limit) in limits {
-        set(member(resources, "requests"), &name, limit);
+        set_default(member(resources, "requests"), &name, limit);
     }
 }
 

@@ -206,8 +206,8 @@ mod tests {
             eviction["responseKind"],
             json!({"group": "policy", "version": "v1", "kind": "Eviction"})
         );
-        let apis = aggregated(false);
-        let apps = &apis["items"][0];
+        let groups = aggregated(false);
+        let apps = &groups["items"][0];
         assert_eq!(apps["metadata"]["name"], "apps");
         let scale = by(&apps["versions"][0]["resources"], "resource", "deployments");
         let scale = by(&scale["subresources"], "subresource", "scale");

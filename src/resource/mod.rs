@@ -3,27 +3,28 @@
 //! Pure: a request and a view go in, a transaction and a reply come out. Knows nothing of HTTP or actors.
 
 pub mod cache;
-pub mod openapi;
-pub mod patch;
-pub mod pods;
-pub mod quantity;
-pub mod protobuf;
 pub mod codec;
 mod default;
 mod default_pod;
 pub mod discovery;
+mod json;
 mod kinds;
 pub mod names;
+pub mod openapi;
+pub mod patch;
 pub mod plan;
-pub mod registry;
+pub mod pods;
+pub mod protobuf;
 pub mod prune;
+pub mod quantity;
+pub mod registry;
 pub mod request;
 pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strict;
-pub mod taints;
 pub mod table;
+pub mod taints;
 pub mod validate;
 mod validate_config;
 mod validate_container;

@@ -36,6 +36,8 @@ const PORT_NAME: &str = "must contain only alpha-numeric characters (a-z, 0-9), 
 
 /// A complaint, `None` if all is well.
 pub type Complaint = Option<String>;
+/// One of the checks below.
+pub type Rule = fn(&str) -> Complaint;
 
 /// DNS-1123 label: `my-name`.
 pub fn dns_label(text: &str) -> Complaint {
@@ -164,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    fn check(rule: fn(&str) -> Complaint, good: &[&str], bad: &[&str]) {
+    fn check(rule: Rule, good: &[&str], bad: &[&str]) {
         for text in good {
             assert_eq!(rule(text), None, "{text:?} is fine");
         }

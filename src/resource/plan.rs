@@ -18,6 +18,8 @@ mod decode;
 mod delete;
 mod patch;
 mod subresources;
+#[cfg(test)]
+mod tests;
 
 mod update;
 
@@ -228,21 +230,4 @@ fn seconds(time: Timestamp) -> String {
     whole
         .expect("a time's whole seconds are a time")
         .to_string()
-}
-
-/// A list that is there and not empty.
-fn filled(list: &Value) -> bool {
-    list.as_array().is_some_and(|list| !list.is_empty())
-}
-
-/// Removes a member of an object.
-fn remove(object: &mut Value, field: &str) {
-    if let Some(members) = object.as_object_mut() {
-        members.remove(field);
-    }
-}
-
-/// A text that is there and not empty.
-fn filled_text(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.is_empty())
 }

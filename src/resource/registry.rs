@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::kinds;
+use super::names;
 use super::request::ResourceName;
-use super::validate::Causes;
+use super::validate::{Causes, Check};
 
 /// One resource.
 #[derive(Debug)]
@@ -85,8 +86,8 @@ pub(super) struct SelectableField {
 /// How a resource's objects are written.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// Whether names are DNS labels; else they are DNS subdomains.
-    pub label_names: bool,
+    /// The form of its objects' names.
+    pub name: names::Rule,
     /// Whether `metadata.generation` counts changes of the spec.
     pub generation: bool,
     /// Whether the client that creates an object may give it a status.
@@ -100,7 +101,7 @@ pub(super) struct Rules {
     /// Carries over what a client may not change by an update (new, current).
     pub carry: fn(&mut Value, &Value),
     /// Checks an object by itself.
-    pub validate: fn(&Value, &mut Causes),
+    pub validate: Check,
     /// Checks a change (new, current).
     pub validate_update: fn(&Value, &Value, &mut Causes),
 }
@@ -108,7 +109,7 @@ pub(super) struct Rules {
 impl Rules {
     /// No rule at all: the base of every row.
     pub const NONE: Self = Self {
-        label_names: false,
+        name: names::dns_subdomain,
         generation: false,
         status_on_create: false,
         returns_deleted: false,

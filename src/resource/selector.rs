@@ -349,7 +349,9 @@ impl FieldRequirement {
         let same = match found {
             Some(Value::String(text)) => *text == self.value,
             Some(Value::Null) | None => self.field.absent == self.value,
-            Some(other) => other.to_string() == self.value,
+            Some(Value::Bool(flag)) => self.value.parse() == Ok(*flag),
+            Some(Value::Number(number)) => self.value.parse().ok().as_ref() == Some(number),
+            Some(_) => false,
         };
         same == self.equal
     }

@@ -188,111 +188,122 @@ mod tests {
         row["cells"].as_array().unwrap().clone()
     }
 
+    /// Metadata of an object that is a day old.
+    fn meta() -> Value {
+        json!({"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"})
+    }
+
     #[test]
-    fn rows_say_what_users_look_for() {
-        let meta = json!({"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"});
+    fn workloads_show_counts_and_templates() {
         let template = json!({"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "j"}]}});
         let selector = json!({"matchLabels": {"app": "x"}, "matchExpressions": [
             {"key": "t", "operator": "In", "values": ["a", "b"]}, {"key": "g", "operator": "DoesNotExist"}]});
-        let cases = [
-            (
-                "apps",
-                "deployments",
-                json!({"metadata": meta, "spec": {"replicas": 3, "template": template, "selector": selector},
-                    "status": {"readyReplicas": 1, "updatedReplicas": 2, "availableReplicas": 1}}),
-                json!([
-                    "x",
-                    "1/3",
-                    2,
-                    1,
-                    "24h",
-                    "a,b",
-                    "i:1,j",
-                    "app=x,t in (a,b),!g"
-                ]),
-            ),
-            (
-                "apps",
-                "replicasets",
-                json!({"metadata": meta, "spec": {"replicas": 3, "template": template, "selector": {}},
-                    "status": {"replicas": 2, "readyReplicas": 1}}),
-                json!(["x", 3, 2, 1, "24h", "a,b", "i:1,j", "<none>"]),
-            ),
-            (
-                "",
-                "nodes",
-                json!({"metadata": {"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z",
-                        "labels": {"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/control-plane": ""}},
-                    "spec": {"unschedulable": true},
-                    "status": {"conditions": [{"type": "Ready", "status": "True"}],
-                        "addresses": [{"type": "InternalIP", "address": "fd00::1"}],
-                        "nodeInfo": {"kubeletVersion": "v1.33.0", "osImage": "Debian", "kernelVersion": "6.1",
-                            "containerRuntimeVersion": "docker://20.10.24"}}}),
-                json!([
-                    "x",
-                    "Ready,SchedulingDisabled",
-                    "control-plane,worker",
-                    "24h",
-                    "v1.33.0",
-                    "fd00::1",
-                    "<none>",
-                    "Debian",
-                    "6.1",
-                    "docker://20.10.24"
-                ]),
-            ),
+        let deployment = json!({"metadata": meta(),
+            "spec": {"replicas": 3, "template": template, "selector": selector},
+            "status": {"readyReplicas": 1, "updatedReplicas": 2, "availableReplicas": 1}});
+        let row = cells("apps", "deployments", &deployment);
+        assert_eq!(
+            Value::from(row),
+            json!([
+                "x",
+                "1/3",
+                2,
+                1,
+                "24h",
+                "a,b",
+                "i:1,j",
+                "app=x,t in (a,b),!g"
+            ])
+        );
+        let set = json!({"metadata": meta(), "spec": {"replicas": 3, "template": template, "selector": {}},
+            "status": {"replicas": 2, "readyReplicas": 1}});
+        let row = cells("apps", "replicasets", &set);
+        assert_eq!(
+            Value::from(row),
+            json!(["x", 3, 2, 1, "24h", "a,b", "i:1,j", "<none>"])
+        );
+    }
+
+    #[test]
+    fn nodes_show_readiness_roles_and_machine() {
+        let mut node = json!({
+            "metadata": meta(),
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "fd00::1"}],
+                "nodeInfo": {"kubeletVersion": "v1.33.0", "osImage": "Debian", "kernelVersion": "6.1",
+                    "containerRuntimeVersion": "docker://20.10.24"}}});
+        node["metadata"]["labels"] = json!({"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/control-plane": ""});
+        let row = cells("", "nodes", &node);
+        let expected = json!([
+            "x",
+            "Ready,SchedulingDisabled",
+            "control-plane,worker",
+            "24h",
+            "v1.33.0",
+            "fd00::1",
+            "<none>",
+            "Debian",
+            "6.1",
+            "docker://20.10.24"
+        ]);
+        assert_eq!(Value::from(row), expected);
+        node["status"]["conditions"][0]["status"] = json!("Unknown");
+        assert_eq!(cells("", "nodes", &node)[1], "NotReady,SchedulingDisabled");
+    }
+
+    #[test]
+    fn events_show_when_what_and_why() {
+        let event = json!({"metadata": meta(), "type": "Warning", "reason": "BackOff", "message": "again\n", "count": 4,
+            "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{c}"},
+            "firstTimestamp": "2026-01-01T23:00:00Z", "lastTimestamp": "2026-01-01T23:59:50Z",
+            "source": {"component": "agent", "host": "n1"}});
+        let expected = json!([
+            "10s",
+            "Warning",
+            "BackOff",
+            "pod/p",
+            "spec.containers{c}",
+            "agent, n1",
+            "again",
+            "60m",
+            "4",
+            "x"
+        ]);
+        assert_eq!(Value::from(cells("", "events", &event)), expected);
+    }
+
+    #[test]
+    fn small_kinds_show_what_they_hold() {
+        let table = [
             (
                 "",
                 "namespaces",
-                json!({"metadata": meta, "status": {"phase": "Active"}}),
+                json!({"status": {"phase": "Active"}}),
                 json!(["x", "Active", "24h"]),
             ),
             (
                 "",
                 "configmaps",
-                json!({"metadata": meta, "data": {"a": "", "b": ""}, "binaryData": {"c": ""}}),
+                json!({"data": {"a": "", "b": ""}, "binaryData": {"c": ""}}),
                 json!(["x", 3, "24h"]),
             ),
             (
                 "",
                 "secrets",
-                json!({"metadata": meta, "type": "Opaque", "data": {"a": ""}}),
+                json!({"type": "Opaque", "data": {"a": ""}}),
                 json!(["x", "Opaque", 1, "24h"]),
             ),
-            (
-                "",
-                "serviceaccounts",
-                json!({"metadata": meta}),
-                json!(["x", 0, "24h"]),
-            ),
+            ("", "serviceaccounts", json!({}), json!(["x", 0, "24h"])),
             (
                 "coordination.k8s.io",
                 "leases",
-                json!({"metadata": meta, "spec": {"holderIdentity": "n1"}}),
+                json!({"spec": {"holderIdentity": "n1"}}),
                 json!(["x", "n1", "24h"]),
             ),
-            (
-                "",
-                "events",
-                json!({"metadata": meta, "type": "Warning", "reason": "BackOff", "message": "again\n", "count": 4,
-                    "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{c}"},
-                    "firstTimestamp": "2026-01-01T23:00:00Z", "lastTimestamp": "2026-01-01T23:59:50Z",
-                    "source": {"component": "agent", "host": "n1"}}),
-                json!([
-                    "10s",
-                    "Warning",
-                    "BackOff",
-                    "pod/p",
-                    "spec.containers{c}",
-                    "agent, n1",
-                    "again",
-                    "60m",
-                    "4",
-                    "x"
-                ]),
-            ),
         ];
-        for (group, plural, object, expected) in cases {
+        for (group, plural, mut object, expected) in table {
+            object["metadata"] = meta();
             assert_eq!(
                 Value::from(cells(group, plural, &object)),
                 expected,

@@ -126,6 +126,9 @@ impl Causes {
     }
 }
 
+/// A validator of one kind.
+pub(super) type Check = fn(&Value, &mut Causes);
+
 impl fmt::Display for Causes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, rest @ ..] = self.0.as_slice() else {
@@ -146,18 +149,13 @@ impl fmt::Display for Causes {
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 
 /// The rules that every object's metadata must keep.
-pub(super) fn metadata(object: &Value, label_names: bool, causes: &mut Causes) {
+pub(super) fn metadata(object: &Value, name_rule: names::Rule, causes: &mut Causes) {
     let metadata = &object["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default();
-    let rule = if label_names {
-        names::dns_label
-    } else {
-        names::dns_subdomain
-    };
     if name.is_empty() {
         causes.required("metadata.name", "name or generateName is required");
     } else {
-        complain(causes, "metadata.name", name, rule);
+        complain(causes, "metadata.name", name, name_rule);
     }
     labels(&metadata["labels"], "metadata.labels", causes);
     annotations(&metadata["annotations"], causes);
@@ -191,7 +189,7 @@ pub(super) fn complain(
     causes: &mut Causes,
     path: impl Into<String>,
     text: &str,
-    rule: fn(&str) -> names::Complaint,
+    rule: names::Rule,
 ) {
     if let Some(complaint) = rule(text) {
         causes.invalid(path, &json!(text), &complaint);
@@ -240,7 +238,7 @@ mod tests {
     fn metadata_rules_name_their_fields() {
         let owner =
             json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
-        let cases = [
+        let table = [
             (json!({"name": "a.b"}), vec![]),
             (json!({}), vec!["metadata.name"]),
             (json!({"name": "A"}), vec!["metadata.name"]),
@@ -274,14 +272,22 @@ mod tests {
                 vec!["metadata.ownerReferences[0].uid"],
             ),
         ];
-        for (meta, expected) in cases {
+        for (meta, expected) in table {
             let mut causes = Causes::default();
-            metadata(&json!({"metadata": meta}), false, &mut causes);
+            metadata(
+                &json!({"metadata": meta}),
+                names::dns_subdomain,
+                &mut causes,
+            );
             let fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
             assert_eq!(fields, expected, "{meta}");
         }
         let mut causes = Causes::default();
-        metadata(&json!({"metadata": {"name": "a.b"}}), true, &mut causes);
+        metadata(
+            &json!({"metadata": {"name": "a.b"}}),
+            names::dns_label,
+            &mut causes,
+        );
         assert!(!causes.is_empty(), "a namespace's name has no dots");
     }
 

@@ -74,20 +74,21 @@ fn entries(object: &Value, field: &str, causes: &mut Causes) -> usize {
     bytes
 }
 
+const IMMUTABLE: &str = "field is immutable when `immutable` is set";
+
 /// Once `immutable` is true, neither it nor the named fields may change.
 fn immutable(new: &Value, current: &Value, fields: &[&str], causes: &mut Causes) {
     if current["immutable"] != true {
         return;
     }
-    const DETAIL: &str = "field is immutable when `immutable` is set";
     if new["immutable"] != true {
-        causes.forbidden("immutable", DETAIL);
+        causes.forbidden("immutable", IMMUTABLE);
     }
     for field in fields
         .iter()
         .filter(|field| new[**field] != current[**field])
     {
-        causes.forbidden(*field, DETAIL);
+        causes.forbidden(*field, IMMUTABLE);
     }
 }
 
@@ -131,8 +132,9 @@ pub(super) fn lease(object: &Value, causes: &mut Causes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::validate::Check;
 
-    fn fields(check: fn(&Value, &mut Causes), object: &Value) -> Vec<String> {
+    fn fields(check: Check, object: &Value) -> Vec<String> {
         let mut causes = Causes::default();
         check(object, &mut causes);
         causes.iter().map(|cause| cause.field.clone()).collect()
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn each_rule_names_its_field() {
         let big = "x".repeat(DATA_BYTES_MAX + 1);
-        let cases: [(fn(&Value, &mut Causes), Value, &[&str]); 9] = [
+        let table: [(Check, Value, &[&str]); 9] = [
             (
                 config_map,
                 json!({"data": {"a": "b"}, "binaryData": {"c": "eA=="}}),
@@ -176,7 +178,7 @@ mod tests {
             ),
             (lease, json!({}), &[]),
         ];
-        for (check, object, expected) in cases {
+        for (check, object, expected) in table {
             assert_eq!(fields(check, &object), expected);
         }
     }

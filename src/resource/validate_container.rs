@@ -336,9 +336,19 @@ mod tests {
         causes.to_string()
     }
 
+    fn check(table: &[(&str, Value, &str)]) {
+        for (member, value, expected) in table {
+            assert_eq!(
+                causes(member, value.clone()),
+                *expected,
+                "{member}: {value}"
+            );
+        }
+    }
+
     #[test]
-    fn each_rule_names_its_field_and_reason() {
-        let cases = [
+    fn images_and_ports() {
+        check(&[
             ("image", json!(""), "c.image: Required value"),
             (
                 "image",
@@ -371,6 +381,12 @@ mod tests {
                 json!([{"containerPort": 1, "protocol": "tcp"}]),
                 "c.ports[0].protocol: Unsupported value: \"tcp\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
             ),
+        ]);
+    }
+
+    #[test]
+    fn environments() {
+        check(&[
             (
                 "env",
                 json!([{"value": "x"}]),
@@ -406,6 +422,43 @@ mod tests {
                 json!([{"secretRef": {}}]),
                 "c.envFrom[0].secretRef.name: Required value",
             ),
+        ]);
+    }
+
+    #[test]
+    fn probes() {
+        check(&[
+            (
+                "livenessProbe",
+                json!({}),
+                "c.livenessProbe: Required value: must specify a handler type",
+            ),
+            (
+                "livenessProbe",
+                json!({"tcpSocket": {"port": 0}}),
+                "c.livenessProbe.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ),
+            (
+                "livenessProbe",
+                json!({"tcpSocket": {"port": 1}, "successThreshold": 2}),
+                "c.livenessProbe.successThreshold: Invalid value: 2: must be 1",
+            ),
+            (
+                "readinessProbe",
+                json!({"httpGet": {"port": "http"}, "successThreshold": 2}),
+                "",
+            ),
+            (
+                "startupProbe",
+                json!({"exec": {}}),
+                "c.startupProbe.exec.command: Required value",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn mounts_and_resources() {
+        check(&[
             (
                 "volumeMounts",
                 json!([{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/b"}]),
@@ -436,35 +489,7 @@ mod tests {
                 json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "1024Mi"}}),
                 "",
             ),
-            (
-                "livenessProbe",
-                json!({}),
-                "c.livenessProbe: Required value: must specify a handler type",
-            ),
-            (
-                "livenessProbe",
-                json!({"tcpSocket": {"port": 0}}),
-                "c.livenessProbe.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive",
-            ),
-            (
-                "livenessProbe",
-                json!({"tcpSocket": {"port": 1}, "successThreshold": 2}),
-                "c.livenessProbe.successThreshold: Invalid value: 2: must be 1",
-            ),
-            (
-                "readinessProbe",
-                json!({"httpGet": {"port": "http"}, "successThreshold": 2}),
-                "",
-            ),
-            (
-                "startupProbe",
-                json!({"exec": {}}),
-                "c.startupProbe.exec.command: Required value",
-            ),
-        ];
-        for (member, value, expected) in cases {
-            assert_eq!(causes(member, value.clone()), expected, "{member}: {value}");
-        }
+        ]);
         let bad_quantity = causes("resources", json!({"limits": {"cpu": "much"}}));
         assert!(bad_quantity.starts_with(
             "c.resources.limits[cpu]: Invalid value: \"much\": quantities must match"

@@ -51,7 +51,7 @@ pub(super) fn spec(spec: &Value, path: &str, causes: &mut Causes) {
     spread(spec, path, causes);
 }
 
-const NAMES: [(&str, fn(&str) -> names::Complaint); 6] = [
+const NAMES: [(&str, names::Rule); 6] = [
     ("nodeName", names::dns_subdomain),
     ("serviceAccountName", names::dns_subdomain),
     ("hostname", names::dns_label),
@@ -271,11 +271,19 @@ mod tests {
         causes.to_string()
     }
 
+    fn check(table: &[(&str, Value, &str)]) {
+        for (member, value, expected) in table {
+            assert_eq!(
+                causes(member, value.clone()),
+                *expected,
+                "{member}: {value}"
+            );
+        }
+    }
+
     #[test]
-    fn each_rule_names_its_field_and_reason() {
-        let port =
-            |host: i64, container: i64| json!([{"hostPort": host, "containerPort": container}]);
-        let cases = [
+    fn lists_of_containers() {
+        check(&[
             ("containers", json!([]), "spec.containers: Required value"),
             (
                 "containers",
@@ -295,7 +303,7 @@ mod tests {
             (
                 "containers",
                 json!([
-                {"name": "c", "image": "i", "ports": port(80, 80)}, {"name": "d", "image": "i", "ports": port(80, 81)}]),
+                {"name": "c", "image": "i", "ports": [{"hostPort": 80, "containerPort": 80}]}, {"name": "d", "image": "i", "ports": [{"hostPort": 80, "containerPort": 81}]}]),
                 "spec.containers[1].ports[0].hostPort: Duplicate value: \"TCP//80\"",
             ),
             (
@@ -303,21 +311,12 @@ mod tests {
                 json!([{"name": "c", "image": "i"}]),
                 "spec.initContainers[0].name: Duplicate value: \"c\"",
             ),
-            (
-                "restartPolicy",
-                json!("Sometimes"),
-                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
-            ),
-            (
-                "terminationGracePeriodSeconds",
-                json!(-1),
-                "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
-            ),
-            (
-                "activeDeadlineSeconds",
-                json!(0),
-                "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
-            ),
+        ]);
+    }
+
+    #[test]
+    fn volumes_have_one_source() {
+        check(&[
             (
                 "volumes",
                 json!([{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]),
@@ -337,6 +336,27 @@ mod tests {
                 "volumes",
                 json!([{"name": "v"}, {"name": "v"}]),
                 "spec.volumes[1].name: Duplicate value: \"v\"",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn the_rest_of_the_spec() {
+        check(&[
+            (
+                "restartPolicy",
+                json!("Sometimes"),
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+            ),
+            (
+                "terminationGracePeriodSeconds",
+                json!(-1),
+                "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                "activeDeadlineSeconds",
+                json!(0),
+                "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
             ),
             (
                 "tolerations",
@@ -359,10 +379,7 @@ mod tests {
                 json!([{"operator": "Exists"}, {"key": "a", "value": "b", "effect": "NoSchedule"}]),
                 "",
             ),
-        ];
-        for (member, value, expected) in cases {
-            assert_eq!(causes(member, value.clone()), expected, "{member}: {value}");
-        }
+        ]);
         assert!(
             causes("nodeName", json!("N 1")).starts_with("spec.nodeName: Invalid value: \"N 1\"")
         );

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::default::items;
+use super::json::items;
 use super::validate::Causes;
 
 const DETAIL: &str = "pod updates may not change fields other than `spec.containers[*].image`,\

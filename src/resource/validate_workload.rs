@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn each_rule_names_its_field_and_reason() {
-        let cases = [
+        let table = [
             ("/spec/replicas", json!(3), ""),
             (
                 "/spec/replicas",
@@ -217,7 +217,7 @@ mod tests {
                 "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
             ),
         ];
-        for (pointer, value, expected) in cases {
+        for (pointer, value, expected) in table {
             let mut object = valid();
             *object.pointer_mut(pointer).unwrap() = value.clone();
             let mut causes = Causes::default();

@@ -255,6 +255,7 @@ fn the_picture_follows_changes_and_assumptions() {
     let change = crate::resource::cache::Change {
         prefix: "pods".into(),
         key: ObjectKey::new("default", "b"),
+        uid: String::new(),
         owners: Vec::new(),
     };
     assert!(

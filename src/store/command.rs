@@ -5,10 +5,16 @@
 
 use bytes::Bytes;
 
-use super::Command;
+use super::{Command, Operation};
 
 /// The newest version this program writes, and the only one it reads.
 pub const COMMAND_VERSION: u8 = 1;
+
+/// What a command without parts takes at most: its fields' names and numbers.
+const COMMAND_OVERHEAD_BYTES: usize = 96;
+
+/// What one comparison or operation takes at most beside its key and value.
+const PART_OVERHEAD_BYTES: usize = 40;
 
 /// Bytes that are not a command this program understands. The replica must halt: others may have applied it.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +36,22 @@ pub enum CommandError {
 impl Command {
     /// The command as a log entry's payload.
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![COMMAND_VERSION];
+        let mut out = Vec::with_capacity(self.size_hint());
+        out.push(COMMAND_VERSION);
         rmp_serde::encode::write_named(&mut out, self)
             .expect("a Vec takes every byte and the types have no custom serializer");
         out.into()
+    }
+
+    /// At least the encoded size, and not much more: the log keeps the whole allocation.
+    fn size_hint(&self) -> usize {
+        let compare = self.transaction.compare.iter().map(|c| c.key.len());
+        let operations = self.transaction.operations.iter().map(|o| match o {
+            Operation::Put { key, value } => key.len() + value.len(),
+            Operation::Delete { key } => key.len(),
+        });
+        let part = |bytes| bytes + PART_OVERHEAD_BYTES;
+        COMMAND_OVERHEAD_BYTES + compare.chain(operations).map(part).sum::<usize>()
     }
 
     /// Reads what [`Self::encode`] wrote. Values are copied, so that none keeps the log entry it came in alive.

@@ -21,6 +21,9 @@ pub const SNAPSHOT_VERSION: u8 = 1;
 /// The checksum is taken over pieces of this size, so that an [`Encoder`] has no long pass left at its end.
 const CHECKSUM_PIECE_BYTES: usize = 64 << 10;
 
+/// About what a record takes beside its value; a wrong guess costs a reallocation.
+const RECORD_OVERHEAD_BYTES: usize = 128;
+
 const CHECKSUM_BYTES: usize = size_of::<u64>();
 
 /// The replicated state at one revision. Cheap to take, to clone and to keep, as a [`View`] is.
@@ -78,11 +81,15 @@ impl Snapshot {
             records: self.view.len() as u64,
             outcomes: self.outcomes.len() as u64,
         };
+        let view = &self.view;
+        let values = view.value_bytes() as usize;
+        let mut out = Vec::with_capacity(values + (view.len() + 1) * RECORD_OVERHEAD_BYTES);
+        out.push(SNAPSHOT_VERSION);
         let mut encoder = Encoder {
             snapshot: self,
             last: None,
             done: false,
-            out: vec![SNAPSHOT_VERSION],
+            out,
             hash: StableHash::new(),
             hashed: 0,
         };
@@ -264,6 +271,24 @@ mod tests {
         let restored = Store::restore(&Store::new().snapshot().encode()).unwrap();
         assert_eq!(restored.revision(), 0);
         assert_eq!(restored.history(0, ""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_encoder_pauses_after_the_bytes_it_was_granted() {
+        let three = [("a", 1, 1, 1), ("b", 2, 2, 1), ("c", 3, 3, 1)];
+        let header = Header {
+            revision: 3,
+            records: 3,
+            outcomes: 0,
+        };
+        let body = seal(body(&header, &three));
+        let mut encoder = Store::restore(&body).unwrap().snapshot().encoder();
+        let mut pauses = 0;
+        while encoder.advance(1) {
+            pauses += 1;
+        }
+        assert_eq!(pauses, 3, "one a record");
+        assert_eq!(encoder.finish(), body);
     }
 
     #[test]

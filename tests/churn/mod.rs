@@ -92,5 +92,6 @@ pub fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.expect("Linux says it").parse::<u64>().unwrap() << 10
+    let kib = kib.and_then(|kib| kib.parse::<u64>().ok());
+    kib.expect("Linux says it as a number") << 10
 }

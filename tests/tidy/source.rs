@@ -76,7 +76,8 @@ fn is_word(code: &str, at: usize, word: &str) -> bool {
     let last = word.chars().next_back().is_some_and(joins);
     let before = code[..at].chars().next_back().is_some_and(joins);
     let after = code[at + word.len()..].chars().next().is_some_and(joins);
-    !(first && before) && !(last && after)
+    let part_of_longer = (first && before) || (last && after);
+    !part_of_longer
 }
 
 /// The byte after the brace that closes the one at `open`; the end of the code if none does.

@@ -22,7 +22,8 @@ impl Clock for SimClock {
     }
 
     fn wall(&self) -> jiff::Timestamp {
-        let epoch = jiff::Timestamp::from_second(EPOCH_SECONDS).expect("a constant within jiff's range");
+        let epoch =
+            jiff::Timestamp::from_second(EPOCH_SECONDS).expect("a constant within jiff's range");
         epoch + jiff::SignedDuration::try_from(elapsed()).expect("simulated hours fit")
     }
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kagero::agent::{
-    ContainerRecord, ContainerSpec, ContainerState, Inventory, PodRef, PodUsage, SandboxRecord, SandboxSpec, Volume,
+    ContainerRecord, ContainerSpec, ContainerState, Inventory, PodRef, PodUsage, SandboxRecord,
+    SandboxSpec, Volume,
 };
 use kagero::env::clock::Clock;
 use kagero::env::entropy::Entropy;
 use kagero::env::runtime::{
-    ContainerRuntime, ListError, LogError, LogPieces, LogQuery, PullError, RemoveError, RuntimeVersion, SandboxError,
-    StartError, StartedContainer, StartedSandbox, StopError, VersionError, VolumeError,
+    ContainerRuntime, ListError, LogError, LogPieces, LogQuery, PullError, RemoveError,
+    RuntimeVersion, SandboxError, StartError, StartedContainer, StartedSandbox, StopError,
+    VersionError, VolumeError,
 };
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
@@ -39,7 +41,11 @@ pub struct FakeRuntime {
 impl FakeRuntime {
     /// The runtime of a machine, as one process on it sees it.
     pub fn new(machine: Machine, entropy: Entropy) -> Self {
-        Self { machine, entropy, changed: watch::Sender::new(0) }
+        Self {
+            machine,
+            entropy,
+            changed: watch::Sender::new(0),
+        }
     }
 
     async fn take(&self, millis: u64) {
@@ -60,7 +66,11 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn version(&self) -> Result<RuntimeVersion, VersionError> {
         let said = |text: &str| text.to_owned();
-        Ok(RuntimeVersion { runtime: said("fake://1"), kernel: said("simulated"), os_image: said("turmoil") })
+        Ok(RuntimeVersion {
+            runtime: said("fake://1"),
+            kernel: said("simulated"),
+            os_image: said("turmoil"),
+        })
     }
 
     fn changed(&self) -> watch::Receiver<u64> {
@@ -95,7 +105,10 @@ impl ContainerRuntime for FakeRuntime {
             contents.sandboxes.insert(id.clone(), record);
             id
         });
-        Ok(StartedSandbox { id, ips: Vec::new() })
+        Ok(StartedSandbox {
+            id,
+            ips: Vec::new(),
+        })
     }
 
     async fn remove_sandbox(&self, id: &str) -> Result<(), RemoveError> {
@@ -131,7 +144,8 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), StopError> {
         sleep(Duration::from_millis(TERMINATE_MS).min(grace)).await;
-        self.machine.with(|contents| contents.end(id, TERMINATED, SimClock.wall()));
+        self.machine
+            .with(|contents| contents.end(id, TERMINATED, SimClock.wall()));
         self.change();
         Ok(())
     }
@@ -151,12 +165,16 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn open_log(&self, id: &str, _: &LogQuery) -> Result<LogPieces, LogError> {
-        let known = self.machine.with(|contents| contents.containers.contains_key(id));
+        let known = self
+            .machine
+            .with(|contents| contents.containers.contains_key(id));
         if !known {
             return Err(LogError::NotFound(id.to_owned()));
         }
         let (pieces, log) = mpsc::channel(1);
-        pieces.try_send(Ok(Bytes::from(format!("{id} speaks\n")))).expect("the channel is new");
+        pieces
+            .try_send(Ok(Bytes::from(format!("{id} speaks\n"))))
+            .expect("the channel is new");
         Ok(log)
     }
 

@@ -15,7 +15,12 @@ const PODS: usize = 6;
 
 /// The plan of a seed.
 pub fn plan(seed: u64) -> Plan {
-    Plan { seed, nodes: 3, voters: 3, limit: Duration::from_secs(180) }
+    Plan {
+        seed,
+        nodes: 3,
+        voters: 3,
+        limit: Duration::from_secs(180),
+    }
 }
 
 /// Runs it.
@@ -26,12 +31,23 @@ pub fn simulate(seed: u64, trace: &Trace) -> turmoil::Result {
 async fn scenario(world: World) -> turmoil::Result {
     let leader = until(&world, "a leader", async || leader(&world)).await;
     let api = world.client(&leader);
-    until(&world, "the default namespace", async || api.get("/api/v1/namespaces/default").await.ok()).await;
-    api.post("/apis/apps/v1/namespaces/default/deployments", &deployment()).await?;
+    until(&world, "the default namespace", async || {
+        api.get("/api/v1/namespaces/default").await.ok()
+    })
+    .await;
+    api.post(
+        "/apis/apps/v1/namespaces/default/deployments",
+        &deployment(),
+    )
+    .await?;
     until(&world, "all pods running", async || all_running(&api).await).await;
 
     world.inflict(Fault::LoseMachine(leader.clone()));
-    let survivors: Vec<String> = world.machines().filter(|name| **name != *leader).map(str::to_owned).collect();
+    let survivors: Vec<String> = world
+        .machines()
+        .filter(|name| **name != *leader)
+        .map(str::to_owned)
+        .collect();
     let next = until(&world, "another leader", async || {
         let found = self::leader(&world)?;
         (found != leader).then_some(found)
@@ -40,7 +56,10 @@ async fn scenario(world: World) -> turmoil::Result {
     let api = world.client(&next);
     until(&world, "all pods running elsewhere", async || {
         all_running(&api).await?;
-        let here: usize = survivors.iter().map(|name| world.machine(name).running_pods().len()).sum();
+        let here: usize = survivors
+            .iter()
+            .map(|name| world.machine(name).running_pods().len())
+            .sum();
         (here == PODS).then_some(())
     })
     .await;
@@ -54,7 +73,8 @@ async fn scenario(world: World) -> turmoil::Result {
     until(&world, "equal replicas", async || {
         let known = world.known();
         let revisions: Vec<_> = known.values().map(|known| known.view.revision()).collect();
-        (known.len() == 3 && revisions.iter().all(|revision| *revision == revisions[0])).then_some(())
+        (known.len() == 3 && revisions.iter().all(|revision| *revision == revisions[0]))
+            .then_some(())
     })
     .await;
     replicas::check(&world.known()).map_err(|diverged| format!("replicas differ: {diverged:?}"))?;
@@ -88,7 +108,10 @@ fn deployment() -> Value {
 /// `Some` once the API says that as many pods run as are wanted, and no other exists.
 async fn all_running(api: &Client) -> Option<()> {
     let pods = pods(api).await.ok()?;
-    let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+    let running = pods
+        .iter()
+        .filter(|pod| pod["status"]["phase"] == "Running")
+        .count();
     (pods.len() == PODS && running == PODS).then_some(())
 }
 
@@ -98,6 +121,12 @@ async fn pods(api: &Client) -> Result<Vec<Value>, ClientError> {
 }
 
 fn voters(status: &Value) -> usize {
-    let members = status["members"].as_array().map(Vec::as_slice).unwrap_or_default();
-    members.iter().filter(|member| member["role"] == "leader" || member["role"] == "voter").count()
+    let members = status["members"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    members
+        .iter()
+        .filter(|member| member["role"] == "leader" || member["role"] == "voter")
+        .count()
 }

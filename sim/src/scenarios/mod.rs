@@ -10,7 +10,11 @@ use crate::cluster::World;
 const LOOK_MS: u64 = 100;
 
 /// Waits until something is true, in simulated time; the run's limit bounds it.
-pub(crate) async fn until<T>(world: &World, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(
+    world: &World,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
     loop {
         if let Some(found) = look().await {
             world.note(&format!("seen: {what}"));

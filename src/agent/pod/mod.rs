@@ -33,7 +33,8 @@ pub(super) struct Moment<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Flight {
     Volumes(u64),
-    Sandbox(u32),
+    /// Its attempt and its grace, seconds.
+    Sandbox(u32, u64),
     RemoveSandbox(String),
     Image(String),
     Start(Box<super::types::ContainerSpec>),
@@ -76,6 +77,8 @@ pub(super) struct PodMachine {
     sandbox_attempt: u32,
     stale_sandboxes: BTreeSet<String>,
     stale_containers: BTreeSet<String>,
+    /// Ids in `slots` that the runtime no longer has.
+    removed: BTreeSet<String>,
     flights: BTreeMap<u64, Flight>,
     engine: Backoff,
     volumes_wanted: bool,
@@ -104,6 +107,7 @@ impl PodMachine {
             sandbox_attempt: 0,
             stale_sandboxes: BTreeSet::new(),
             stale_containers: BTreeSet::new(),
+            removed: BTreeSet::new(),
             flights: BTreeMap::new(),
             engine: Backoff::quick(),
             volumes_wanted: true,
@@ -194,7 +198,7 @@ impl PodMachine {
     }
 
     fn observe_sandboxes(&mut self, mut sandboxes: Vec<SandboxRecord>) {
-        let starting = |flight: &Flight| matches!(flight, Flight::Sandbox(_));
+        let starting = |flight: &Flight| matches!(flight, Flight::Sandbox(..));
         if self.flights.values().any(starting) {
             return;
         }
@@ -302,8 +306,16 @@ impl PodMachine {
                 self.volumes_print = Some(print);
                 self.trouble = None;
             }
-            (Flight::Sandbox(attempt), Outcome::SandboxStarted { id, ips }) => {
-                self.on_sandbox_started(id, attempt, ips, wall);
+            (Flight::Sandbox(attempt, grace_seconds), Outcome::SandboxStarted { id, ips }) => {
+                self.on_sandbox_started(SandboxRecord {
+                    id,
+                    pod: self.pod.clone(),
+                    attempt,
+                    running: true,
+                    ips,
+                    created_at: wall,
+                    grace_seconds,
+                });
             }
             (Flight::RemoveSandbox(id), _) => {
                 self.stale_sandboxes.remove(&id);
@@ -312,7 +324,7 @@ impl PodMachine {
             (Flight::Image(container), Outcome::ImageReady { image_id }) => {
                 let slot = self.slots.entry(container).or_default();
                 slot.pull.reset();
-                slot.waiting = None;
+                slot.waiting.take_if(|waiting| waiting.is_of_pull());
                 slot.image_id = Some(image_id);
             }
             (Flight::Start(spec), Outcome::ContainerStarted { id, started_at }) => {
@@ -330,20 +342,12 @@ impl PodMachine {
         relist
     }
 
-    fn on_sandbox_started(&mut self, id: String, attempt: u32, ips: Vec<IpAddr>, wall: Timestamp) {
+    fn on_sandbox_started(&mut self, sandbox: SandboxRecord) {
         self.trouble = None;
         self.engine.reset();
-        self.ips.clone_from(&ips);
-        self.sandbox_attempt = attempt + 1;
-        let before = self.sandbox.replace(SandboxRecord {
-            id,
-            pod: self.pod.clone(),
-            attempt,
-            running: true,
-            ips,
-            created_at: wall,
-            grace_seconds: 0,
-        });
+        self.ips.clone_from(&sandbox.ips);
+        self.sandbox_attempt = sandbox.attempt + 1;
+        let before = self.sandbox.replace(sandbox);
         self.stale_sandboxes
             .extend(before.map(|sandbox| sandbox.id));
     }
@@ -373,8 +377,13 @@ impl PodMachine {
     fn on_removed(&mut self, id: &str) {
         self.stale_containers.remove(id);
         for slot in self.slots.values_mut() {
-            slot.current.take_if(|instance| instance.id == id);
-            slot.last.take_if(|instance| instance.id == id);
+            slot.current
+                .take_if(|c| c.id == id && c.state == ContainerState::Created);
+            let both = [slot.current.as_ref(), slot.last.as_ref()];
+            if both.into_iter().flatten().any(|c| c.id == id) {
+                // What it was stays in the status; only the runtime has forgotten it.
+                self.removed.insert(id.to_owned());
+            }
         }
     }
 
@@ -417,7 +426,7 @@ impl PodMachine {
                 });
                 self.engine.fail(now);
             }
-            Flight::Volumes(_) | Flight::Sandbox(_) => {
+            Flight::Volumes(_) | Flight::Sandbox(..) => {
                 self.trouble = Some(message);
                 self.engine.fail(now);
             }

@@ -145,7 +145,7 @@ impl PodMachine {
         for (_, id) in &last {
             self.stop(id, grace, moment);
         }
-        let starting = |flight: &Flight| matches!(flight, Flight::Start(_) | Flight::Sandbox(_));
+        let starting = |flight: &Flight| matches!(flight, Flight::Start(_) | Flight::Sandbox(..));
         let busy = self.flights.values().any(starting);
         if !last.is_empty() || busy || !self.engine.is_over(moment.now) {
             return;
@@ -166,12 +166,12 @@ impl PodMachine {
         let ids: Vec<String> = instances
             .flatten()
             .map(|instance| instance.id.clone())
-            .filter(|id| !id.is_empty())
+            .filter(|id| !id.is_empty() && !self.removed.contains(id))
             .collect();
         for id in &ids {
             self.remove_container(id.clone(), moment);
         }
-        if self.flights.is_empty() {
+        if ids.is_empty() && self.flights.is_empty() {
             let uid = self.pod.uid.clone();
             self.perform(Flight::RemovePod, Operation::RemovePod { uid }, moment);
         }
@@ -281,7 +281,7 @@ impl PodMachine {
 
     /// Whether a sandbox holds; replaces a dead one after its containers have ended.
     fn ensure_sandbox(&mut self, assignment: &Assignment, moment: &mut Moment<'_>) -> bool {
-        let starting = |flight: &Flight| matches!(flight, Flight::Sandbox(_));
+        let starting = |flight: &Flight| matches!(flight, Flight::Sandbox(..));
         if self.flights.values().any(starting) {
             return false;
         }
@@ -311,11 +311,8 @@ impl PodMachine {
         let attempt = self.sandbox_attempt;
         let context = self.context(assignment, moment.node);
         let spec = render::sandbox(&context, &self.pod, attempt);
-        self.perform(
-            Flight::Sandbox(attempt),
-            Operation::StartSandbox(spec),
-            moment,
-        );
+        let flight = Flight::Sandbox(attempt, spec.grace_seconds);
+        self.perform(flight, Operation::StartSandbox(spec), moment);
         false
     }
 
@@ -348,11 +345,11 @@ impl PodMachine {
                 }
                 ContainerState::Exited(exit) => {
                     // An init container runs once in each sandbox; a changed definition runs whatever the policy.
-                    let again = changed || (init && elsewhere);
-                    if !again && !restarts(assignment, exit.code, container, init) {
+                    let anew = changed || (init && elsewhere);
+                    if !anew && !restarts(assignment, exit.code, container, init) {
                         return;
                     }
-                    if !changed && !slot.restart.is_over(moment.now) {
+                    if !anew && !slot.restart.is_over(moment.now) {
                         let message = format!(
                             "back-off {} restarting failed container={} pod={}_{}({})",
                             seconds(slot.restart.delay()),

@@ -136,6 +136,13 @@ pub(crate) struct Waiting {
     pub(crate) message: String,
 }
 
+impl Waiting {
+    /// Whether it is about the image.
+    pub(crate) fn is_of_pull(&self) -> bool {
+        self.reason.contains("Image")
+    }
+}
+
 /// One container of a pod. Invariant: `last`, if any, is an attempt before `current`'s.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
@@ -188,7 +195,8 @@ impl Slot {
         let was_running = self.is_running();
         let ended = seen.exit().cloned();
         let mut old = None;
-        let same = self.current.as_ref().is_some_and(|c| c.id == seen.id);
+        let is_same = |c: &Instance| c.id == seen.id && c.attempt == seen.attempt;
+        let same = self.current.as_ref().is_some_and(is_same);
         if !same && let Some(before) = self.current.replace(seen.clone()) {
             old = self.last.replace(before);
         }

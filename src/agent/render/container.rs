@@ -145,6 +145,7 @@ pub fn container(
         read_only_root: security.read_only_root_filesystem == Some(true),
         capabilities_add: capabilities.add.unwrap_or_default(),
         capabilities_drop: capabilities.drop.unwrap_or_default(),
+        host_pid: context.spec().host_pid == Some(true),
         stdin: container.stdin == Some(true),
         tty: container.tty == Some(true),
         grace_seconds: grace_seconds(context),

@@ -36,6 +36,8 @@ pub struct NodeInfo {
     pub cpu_millis: u64,
     /// Memory that pods may use, bytes.
     pub memory_bytes: u64,
+    /// Most pods it takes.
+    pub pods_max: u64,
     /// The runtime's name, the scheme of container ids.
     pub runtime: &'static str,
 }

@@ -29,6 +29,7 @@ fn node() -> NodeInfo {
         addresses: vec!["10.0.0.1".parse().unwrap()],
         cpu_millis: 2_000,
         memory_bytes: 1 << 30,
+        pods_max: 110,
         runtime: "fake",
     }
 }

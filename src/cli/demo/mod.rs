@@ -82,10 +82,10 @@ impl DemoArgs {
     pub(super) async fn execute(self) -> anyhow::Result<()> {
         let stop = signals::Stop::listen()?;
         let until = Instant::now() + Duration::from_secs(self.deadline);
-        let runtime = edges::resolve(self.runtime);
+        let runtime = edges::resolve(self.runtime).await;
         let container = match self.image {
             Some(image) => json!({"name": "web", "image": image}),
-            None => edges::demo_container(runtime)?,
+            None => edges::demo_container(runtime).await?,
         };
         let layout = Layout {
             nodes: self.nodes,
@@ -155,7 +155,8 @@ impl Play {
         };
         let begun = Instant::now();
         self.progress.step("starting the cluster");
-        let status = self.cluster.ready(begun + READY_WITHIN).await?;
+        let within = (begun + READY_WITHIN).min(self.last_look());
+        let status = self.cluster.ready(within).await?;
         report.formed = begun.elapsed();
         self.said(
             &format!(
@@ -269,7 +270,7 @@ impl Play {
         self.progress
             .step(&format!("{} comes back, empty", report.lost_node));
         self.cluster.start_machine(lost, &mut self.entropy)?;
-        let status = self.cluster.ready(self.until).await?;
+        let status = self.cluster.ready(self.last_look()).await?;
         report.rejoined = begun.elapsed();
         report.voters = status.voters_wanted;
         self.said(
@@ -328,9 +329,14 @@ impl Play {
         Ok(items(&pods).iter().map(Pod::read).collect())
     }
 
+    /// When to give up looking, so that what is missing can still be told.
+    fn last_look(&self) -> Instant {
+        self.until - LIST_POLL
+    }
+
     /// Waits a little, or tells what did not come true in time.
     async fn pause(&self, time: Duration, missing: &str) -> anyhow::Result<()> {
-        if Instant::now() + time >= self.until {
+        if Instant::now() + time >= self.last_look() {
             bail!("out of time: {missing}");
         }
         sleep(time).await;

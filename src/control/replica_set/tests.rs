@@ -24,7 +24,7 @@ fn world(replicas: i32) -> World {
 }
 
 fn pod(name: &str, labels: Value) -> Value {
-    json!({"metadata": {"name": name, "namespace": "default", "labels": labels}, "spec": {"containers": []}})
+    json!({"metadata": {"name": name, "namespace": "default", "labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
 }
 
 fn status(world: &World) -> Value {
@@ -55,7 +55,7 @@ fn creates_what_is_missing_and_says_so() {
 #[test]
 fn counts_ready_and_available_pods() {
     let mut world = world(2);
-    world.merge(
+    world.patch(
         "replicasets.apps/default/web",
         json!({"spec": {"minReadySeconds": 10}}),
     );
@@ -135,7 +135,7 @@ fn deletes_those_first_that_are_least_of_use() {
     let running = json!({"spec": {"nodeName": "n4"}, "status": {"phase": "Running"}});
     world.merge(&format!("pods/default/{}", names[4]), running);
     for (replicas, gone) in [(5, 5), (4, 3), (3, 4), (2, 1), (1, 2)] {
-        world.merge(
+        world.patch(
             "replicasets.apps/default/web",
             json!({"spec": {"replicas": replicas}}),
         );
@@ -151,17 +151,20 @@ fn deletes_those_first_that_are_least_of_use() {
 #[test]
 fn makes_no_pods_in_a_namespace_that_ends() {
     let mut world = World::new();
-    let meta = json!({"name": "default", "deletionTimestamp": world.now});
-    world.create("namespaces", json!({ "metadata": meta }));
+    world.create("namespaces", json!({"metadata": {"name": "mine"}}));
     let spec = json!({
         "replicas": 1,
         "selector": {"matchLabels": {"app": "web"}},
         "template": template(&json!({"app": "web"}), "web:1"),
     });
-    let set = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec});
-    world.create("replicasets.apps", set);
+    let meta = json!({"name": "web", "namespace": "mine"});
+    world.create(
+        "replicasets.apps",
+        json!({ "metadata": meta, "spec": spec }),
+    );
+    world.delete("namespaces//mine", "Background");
     world.settle(&[&ReplicaSets]);
-    assert!(world.names::<Pod>().is_empty());
+    assert!(world.pods().is_empty());
 }
 
 #[test]
@@ -171,6 +174,7 @@ fn a_changed_pod_calls_for_its_owner_and_a_free_one_for_those_that_want_it() {
     let change = |name: &str, owners| crate::resource::cache::Change {
         prefix: "pods".into(),
         key: key(name),
+        uid: String::new(),
         owners,
     };
     let owner = crate::resource::cache::Owner {

@@ -1,4 +1,5 @@
-//! The receiving half: reads when polled, so that a busy owner slows its peer down instead of queueing.
+//! The receiving half: reads when polled, so that a busy owner slows its peer down instead of queueing. An owner that
+//! does not poll for as long as the silence, while more comes than the sockets hold, is silent itself to its peer.
 //!
 //! Between messages it holds no buffer: a node with thousands of idle links pays nothing for them.
 

@@ -195,8 +195,8 @@ impl Cluster {
         }
         let proposed = ready.proposed.into_iter();
         told.extend(proposed.map(|(tag, answer)| Event::Proposed(tag, answer)));
-        let reads = ready.reads.into_iter();
-        told.extend(reads.map(|(tag, answer)| Event::Read(tag, answer)));
+        let answered = ready.reads.into_iter();
+        told.extend(answered.map(|(tag, answer)| Event::Read(tag, answer)));
         let image = ready
             .snapshot_wanted
             .then(|| (node.machine.applied, node.machine.encode()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
-use rand::seq::IteratorRandom;
+use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 
 use super::cluster::{Cluster, Event, contact};
@@ -32,6 +32,7 @@ struct Weather {
     late_steps: u32,
     crashes: u32,
     changes: u32,
+    partitions: u32,
 }
 
 struct Run {
@@ -67,7 +68,8 @@ impl Run {
             doubled: [0, 50, 200][rng.random_range(0..3)],
             late_steps: rng.random_range(1..8),
             crashes: rng.random_range(0..15),
-            changes: rng.random_range(0..60),
+            changes: rng.random_range(0..150),
+            partitions: rng.random_range(0..40),
         };
         let founders = [1, 2, 3, 5][rng.random_range(0..4)];
         let mut cluster = Cluster::new(config, seed);
@@ -101,6 +103,7 @@ impl Run {
             late_steps: 1,
             crashes: 0,
             changes: 0,
+            partitions: 0,
         };
         self.cluster.cut.clear();
         for _ in 0..CALM_STEPS_MAX {
@@ -153,7 +156,7 @@ impl Run {
         self.cluster.tick();
         self.send();
         self.check_answers();
-        if self.step.is_multiple_of(16) {
+        if self.step.is_multiple_of(64) {
             Invariants::check_logs(&self.cluster);
         }
     }
@@ -179,14 +182,27 @@ impl Run {
         let Some(peer) = self.any_peer() else { return };
         match self.rng.random_range(0..10) {
             0..4 => self.propose(peer),
-            4..6 => {
-                self.next_tag += 1;
-                let committed = self.cluster.invariants.committed_up_to();
-                self.reads.insert(self.next_tag, committed);
-                self.cluster.step(peer, Input::Read(self.next_tag));
+            4..6 => self.read(peer),
+            _ => {
+                // Whoever believes to lead should find out.
+                for leader in self.self_declared_leaders() {
+                    self.read(leader);
+                }
             }
-            _ => {}
         }
+    }
+
+    fn read(&mut self, peer: PeerId) {
+        self.next_tag += 1;
+        let committed = self.cluster.invariants.committed_up_to();
+        self.reads.insert(self.next_tag, committed);
+        self.cluster.step(peer, Input::Read(self.next_tag));
+    }
+
+    fn self_declared_leaders(&self) -> Vec<PeerId> {
+        let nodes = self.cluster.nodes.iter();
+        let leaders = nodes.filter(|(peer, node)| node.raft.leader == Some(**peer));
+        leaders.map(|(peer, _)| *peer).collect()
     }
 
     fn propose(&mut self, peer: PeerId) {
@@ -216,15 +232,37 @@ impl Run {
             // The transport may be wrong about who is gone.
             self.cluster.step(seer, Input::Unreachable(gone));
         }
-        match self.rng.random_range(0..1_000) {
-            0..20 => {
-                let pair = (self.any_peer(), self.any_peer());
-                if let (Some(from), Some(to)) = pair {
-                    self.cluster.cut.insert((from, to));
+        if self.chance(self.weather.partitions) {
+            self.part();
+        }
+        if self.chance(15) {
+            self.cluster.cut.clear();
+        }
+    }
+
+    /// Cuts one direction between two peers, or a few off from the rest, who may take them for gone.
+    fn part(&mut self) {
+        let peers: Vec<PeerId> = self.cluster.nodes.keys().copied().collect();
+        if self.chance(300) {
+            let pair = peers.choose_multiple(&mut self.rng, 2).copied();
+            let pair: Vec<PeerId> = pair.collect();
+            if let [from, to] = pair[..] {
+                self.cluster.cut.insert((from, to));
+            }
+            return;
+        }
+        let few = self.rng.random_range(1..=2);
+        let away: BTreeSet<PeerId> = peers.choose_multiple(&mut self.rng, few).copied().collect();
+        for (from, to) in peers
+            .iter()
+            .flat_map(|a| peers.iter().map(move |b| (*a, *b)))
+        {
+            if away.contains(&from) != away.contains(&to) {
+                self.cluster.cut.insert((from, to));
+                if self.chance(500) {
+                    self.cluster.step(from, Input::Unreachable(to));
                 }
             }
-            20..40 => self.cluster.cut.clear(),
-            _ => {}
         }
     }
 
@@ -252,9 +290,10 @@ impl Run {
         }
     }
 
-    /// Any change that keeps the voters alive; wise or not, it must be safe.
+    /// Any change to living voters, by anybody who believes to lead; wise or not, it must be safe.
     fn change(&mut self) {
-        let Some(leader) = self.cluster.leader() else {
+        let leaders = self.self_declared_leaders();
+        let Some(leader) = leaders.into_iter().choose(&mut self.rng) else {
             return;
         };
         let configuration = self.cluster.nodes[&leader].raft.log.configuration().clone();
@@ -267,8 +306,12 @@ impl Run {
             }
             2 => Change::RemoveLearners(configuration.learners),
             _ => {
-                let living = |peer: &PeerId| self.cluster.nodes.contains_key(peer);
-                let members = configuration.members().filter(living);
+                let only_near = self.rng.random::<bool>();
+                let fit = |peer: &PeerId| {
+                    let far = self.cluster.cut.contains(&(leader, *peer));
+                    self.cluster.nodes.contains_key(peer) && !(only_near && far)
+                };
+                let members = configuration.members().filter(fit);
                 let size = self.rng.random_range(1..=5);
                 let voters = members.choose_multiple(&mut self.rng, size);
                 Change::SetVoters(voters.into_iter().collect())
@@ -325,10 +368,10 @@ fn run_all(seeds: Range<u64>) {
 
 #[test]
 fn random_faults_first_half() {
-    run_all(0..500);
+    run_all(0..300);
 }
 
 #[test]
 fn random_faults_second_half() {
-    run_all(500..1_000);
+    run_all(300..600);
 }

@@ -3,3 +3,6 @@
 mod cluster;
 mod faults;
 mod invariants;
+mod recovery;
+mod scripts;
+mod show;

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{AGE, NAME, field, status, text};
+use crate::resource::json::carry;
+use crate::resource::names;
 use crate::resource::registry::{Kind, Rules, Subresource};
 use crate::resource::table::{age, name, or};
 
@@ -36,14 +38,11 @@ pub(super) const KIND: Kind = Kind {
     },
     fields: &[field("status.phase", &["/status/phase"])],
     rules: Rules {
-        label_names: true,
+        name: names::dns_label,
         returns_deleted: true,
         default: label_with_name,
         prepare,
-        carry: |new, current| {
-            let finalizers = current["spec"]["finalizers"].clone();
-            new["spec"] = json!({"finalizers": finalizers});
-        },
+        carry: |new, current| carry(new, current, "spec"),
         ..Rules::NONE
     },
 };

@@ -70,7 +70,7 @@ fn summarize(object: &Value) -> Summary {
         text(&status["reason"]).clone_into(&mut summary.reason);
     }
     if condition(status, "PodScheduled").is_some_and(|c| c["reason"] == "SchedulingGated") {
-        summary.reason = "SchedulingGated".to_owned();
+        summary.reason = "SchedulingGated".into();
     }
     let initializing = summarize_init(&mut summary, object, &sidecar);
     let initialized = condition(status, "Initialized").is_some_and(|c| c["status"] == "True");
@@ -88,9 +88,9 @@ fn summarize(object: &Value) -> Summary {
     if !object["metadata"]["deletionTimestamp"].is_null() {
         let over = matches!(text(&status["phase"]), "Succeeded" | "Failed");
         if status["reason"] == "NodeLost" {
-            summary.reason = "Unknown".to_owned();
+            summary.reason = "Unknown".into();
         } else if !over {
-            summary.reason = "Terminating".to_owned();
+            summary.reason = "Terminating".into();
         }
     }
     summary
@@ -142,7 +142,7 @@ fn summarize_containers(summary: &mut Summary, status: &Value) {
     }
     if summary.reason == "Completed" && running {
         let ready = condition(status, "Ready").is_some_and(|c| c["status"] == "True");
-        summary.reason = if ready { "Running" } else { "NotReady" }.to_owned();
+        summary.reason = if ready { "Running" } else { "NotReady" }.into();
     }
 }
 

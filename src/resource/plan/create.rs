@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::super::codec;
+use super::super::json::{filled_text, remove};
 use super::super::names;
 use super::super::registry;
 use super::super::request::{Plan, Splice, Stamp, Status};
 use super::super::validate::{self, Causes};
-use super::{Job, filled_text, remove};
+use super::Job;
 use crate::store::{Compare, Operation, Transaction};
 
 /// Draws of a generated name before the client is told to try again, as in Kubernetes.
@@ -31,7 +32,7 @@ pub(super) fn plan(job: &Job<'_>, body: &Value, stamp: &mut Stamp<'_>) -> Result
     (rules.default)(&mut object);
     (rules.prepare)(&mut object);
     let mut causes = Causes::default();
-    validate::metadata(&object, rules.label_names, &mut causes);
+    validate::metadata(&object, rules.name, &mut causes);
     (rules.validate)(&object, &mut causes);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if !causes.is_empty() {

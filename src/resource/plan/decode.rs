@@ -1,17 +1,19 @@
 //! From a body to an object of a known type: defaults of apiVersion and kind, the check of fields, and a normal form.
 //!
-//! The normal form is what Kubernetes' typed decoding would leave: no nulls, no unknown fields, no managedFields,
-//! quantities as strings, times in UTC, base64 on one line.
+//! The normal form is what Kubernetes' typed decoding would leave: no nulls, no unknown fields, no zeros
+//! that say nothing, no managedFields, quantities as strings, times in UTC, base64 on one line.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::super::json::{filled_text, remove};
+use super::super::prune::prune;
 use super::super::registry::Kind;
 use super::super::request::Status;
 use super::super::schema::{self, Leaf, Shape, Type};
 use super::super::strict::{self, ProblemKind};
 use super::super::validate::Causes;
-use super::{Job, remove};
+use super::Job;
 
 /// An object as a client meant it, and what to warn it of.
 pub(super) struct Decoded {
@@ -40,7 +42,7 @@ impl Job<'_> {
     pub(super) fn match_path(&self, object: &mut Value) -> Result<(), Status> {
         let metadata = &mut object["metadata"];
         let name = self.name()?;
-        match super::filled_text(&metadata["name"]) {
+        match filled_text(&metadata["name"]) {
             None => metadata["name"] = name.into(),
             Some(given) if given == name => {}
             Some(given) => {
@@ -55,7 +57,7 @@ impl Job<'_> {
     /// The object's namespace is the path's.
     pub(super) fn match_namespace(&self, object: &mut Value) -> Result<(), Status> {
         let metadata = &mut object["metadata"];
-        let given = super::filled_text(&metadata["namespace"]);
+        let given = filled_text(&metadata["namespace"]);
         match (self.namespace(), given) {
             (None, _) => remove(metadata, "namespace"),
             (Some(namespace), Some(given)) if given != namespace => {
@@ -85,9 +87,8 @@ pub(super) fn decode(
     let mut warnings = Vec::new();
     if let Some(ty) = schema::root(wanted.api_version, wanted.kind) {
         warnings = check(&object, ty, wanted, validation)?;
-        if let Some(members) = object.as_object_mut() {
-            normalize(members, ty);
-        }
+        normalize_fields(&mut object, ty);
+        prune(&mut object, ty);
     }
     if object["metadata"].is_null() {
         object["metadata"] = json!({});
@@ -169,37 +170,37 @@ fn check(
     }
 }
 
-fn normalize(members: &mut Map<String, Value>, ty: &Type) {
-    members.retain(|name, value| !value.is_null() && ty.field(name).is_some());
-    for (name, value) in members.iter_mut() {
-        if let Some(field) = ty.field(name) {
-            normalize_value(value, field.shape);
-        }
-    }
-}
-
-fn normalize_value(value: &mut Value, shape: Shape) {
+/// Brings the values to one form; what says nothing is `prune`'s to drop.
+fn normalize(value: &mut Value, shape: Shape) {
     match (shape, value) {
         (Shape::One(leaf), value) => normalize_leaf(value, leaf),
         (shape, Value::Array(items)) => {
             items.retain(|item| !item.is_null());
             for item in items {
-                normalize_value(item, shape.element());
+                normalize(item, shape.element());
             }
         }
         (shape, Value::Object(members)) => {
             members.retain(|_, value| !value.is_null());
             for (_, value) in members.iter_mut() {
-                normalize_value(value, shape.element());
+                normalize(value, shape.element());
             }
         }
         _ => {}
     }
 }
 
+fn normalize_fields(object: &mut Value, ty: &Type) {
+    for (name, value) in object.as_object_mut().into_iter().flatten() {
+        if let Some(field) = ty.field(name) {
+            normalize(value, field.shape);
+        }
+    }
+}
+
 fn normalize_leaf(value: &mut Value, leaf: Leaf) {
     match (leaf, value) {
-        (Leaf::Object(id), Value::Object(members)) => normalize(members, id.get()),
+        (Leaf::Object(id), value) => normalize_fields(value, id.get()),
         (Leaf::Quantity, value @ Value::Number(_)) => *value = value.to_string().into(),
         (Leaf::Bytes, Value::String(text)) => text.retain(|c| c != '\n' && c != '\r'),
         (Leaf::Time | Leaf::MicroTime, Value::String(text)) if !text.ends_with('Z') => {
@@ -230,7 +231,7 @@ pub(super) fn claimed_revision<'a>(
     name: &str,
     object: &'a Value,
 ) -> Result<Option<&'a str>, Status> {
-    let text = match super::filled_text(&object["metadata"]["resourceVersion"]) {
+    let text = match filled_text(&object["metadata"]["resourceVersion"]) {
         None | Some("0") => return Ok(None),
         Some(text) => text,
     };

@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::codec;
+use super::super::json::{filled_text, is_filled, remove};
 use super::super::request::{Deletion, Plan, PlannedReply, Precondition, Splice, Status, Verb};
 use super::super::selector::Selector;
 use super::super::status::success;
 use super::super::validate::Causes;
 use super::update::is_held;
-use super::{Job, Stored, filled_text, remove};
+use super::{Job, Stored};
 use crate::store::{Compare, Operation, Transaction};
 
 /// Objects that one delete-collection takes: with pods of 3 KB each, which are first marked and so written once more,
@@ -38,7 +39,7 @@ impl Deletion {
                 resource_version: text(&given["resourceVersion"]),
             },
         };
-        (deletion, super::filled(&options["dryRun"]))
+        (deletion, is_filled(&options["dryRun"]))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::json::filled_text;
 use super::super::patch;
 use super::super::request::{PatchType, Plan, Status};
 use super::super::schema;
@@ -59,6 +60,6 @@ pub(super) fn is_conditional(how: PatchType, body: &Value) -> bool {
             let mut paths = operations.filter_map(|operation| operation["path"].as_str());
             paths.any(|path| path == "/metadata/resourceVersion")
         }
-        _ => super::filled_text(&body["metadata"]["resourceVersion"]).is_some(),
+        _ => filled_text(&body["metadata"]["resourceVersion"]).is_some(),
     }
 }

@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::super::codec;
+use super::super::json::{carry, filled_text};
 use super::super::registry::Kind;
 use super::super::request::{Deletion, Plan, Stamp, Status, Verb};
 use super::super::schema;
 use super::super::selector;
 use super::super::validate::{Causes, non_negative};
 use super::decode::{self, Decoded, Wanted};
-use super::update::{carry, count_generation, expect_current, put_or_remove};
-use super::{Job, Stored, delete, filled_text, patch};
+use super::update::{count_generation, expect_current, put_or_remove};
+use super::{Job, Stored, delete, patch};
 
 pub(super) fn plan(job: &Job<'_>, name: &str, stamp: &mut Stamp<'_>) -> Result<Plan, Status> {
     match (name, &job.request.verb) {
@@ -57,8 +58,7 @@ fn finalize(job: &Job<'_>) -> Result<Plan, Status> {
     let stored = job.load()?;
     let (decoded, conditional) = body(job, &stored)?;
     let mut object = stored.object.clone();
-    let finalizers = decoded.object["spec"]["finalizers"].as_array().cloned();
-    object["spec"] = json!({"finalizers": finalizers.unwrap_or_default()});
+    carry(&mut object, &decoded.object, "spec");
     let mut plan = put_or_remove(job, stored, &object, conditional)?;
     plan.reply.warnings = decoded.warnings;
     Ok(plan)

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::super::codec;
+use super::super::json::{carry, filled_text, is_filled, remove};
 use super::super::request::{Plan, Splice, Status};
 use super::super::validate::{self, Causes};
 use super::decode::{Decoded, claimed_revision};
-use super::{Job, Stored, filled, filled_text, remove};
+use super::{Job, Stored};
 
 /// Metadata that no client changes.
 const IMMUTABLE: [&str; 8] = [
@@ -68,7 +69,7 @@ pub(super) fn replace(
     (rules.carry)(&mut object, current);
     (rules.default)(&mut object);
     let mut causes = Causes::default();
-    validate::metadata(&object, rules.label_names, &mut causes);
+    validate::metadata(&object, rules.name, &mut causes);
     no_new_finalizers(&object, current, &mut causes);
     (rules.validate)(&object, &mut causes);
     (rules.validate_update)(&object, current, &mut causes);
@@ -105,7 +106,7 @@ fn is_released(object: &Value) -> bool {
 
 /// Whether a finalizer holds the object back.
 pub(super) fn is_held(object: &Value) -> bool {
-    filled(&object["metadata"]["finalizers"]) || filled(&object["spec"]["finalizers"])
+    is_filled(&object["metadata"]["finalizers"]) || is_filled(&object["spec"]["finalizers"])
 }
 
 /// One generation more if what is wanted changed.
@@ -121,15 +122,6 @@ fn carry_metadata(object: &mut Value, current: &Value) {
         carry(&mut object["metadata"], &current["metadata"], field);
     }
     remove(&mut object["metadata"], "resourceVersion");
-}
-
-/// Gives `object` the member that `current` has, or none.
-pub(super) fn carry(object: &mut Value, current: &Value, field: &str) {
-    if current[field].is_null() {
-        remove(object, field);
-    } else {
-        object[field] = current[field].clone();
-    }
 }
 
 fn no_new_finalizers(object: &Value, current: &Value, causes: &mut Causes) {

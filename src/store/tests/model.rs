@@ -216,6 +216,13 @@ proptest! {
     }
 
     #[test]
+    fn encoded_commands_waste_little_memory(command in command()) {
+        let parts = command.transaction.compare.len() + command.transaction.operations.len();
+        let encoded = Vec::from(command.encode());
+        prop_assert!(encoded.capacity() - encoded.len() <= 96 + 40 * parts);
+    }
+
+    #[test]
     fn damaged_snapshots_are_refused(
         commands in commands(), at: prop::sample::Index, bit in 0..8_u32, cut: prop::sample::Index,
     ) {

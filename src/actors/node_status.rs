@@ -1,0 +1,89 @@
+//! A node's description as Kubernetes' `NodeStatus` and as figures for the dashboards.
+//!
+//! Pure. Usage goes to metrics only: it changes all the time and is nobody's state (DESIGN.md, Store).
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::metrics::ClusterMetrics;
+use super::node_messages::NodeDescription;
+
+/// The status, without conditions' times.
+pub(super) fn node_status(name: &str, description: &NodeDescription) -> Value {
+    let resources = json!({
+        "cpu": format!("{}m", description.cpu_millis),
+        "memory": description.memory_bytes.to_string(),
+        "pods": description.pods_max.to_string(),
+    });
+    let addresses = description
+        .addresses
+        .iter()
+        .map(|ip| json!({ "type": "InternalIP", "address": ip.to_string() }));
+    let host_name = json!({ "type": "Hostname", "address": name });
+    json!({
+        "capacity": resources,
+        "allocatable": resources,
+        "addresses": addresses.chain([host_name]).collect::<Vec<_>>(),
+        "conditions": [ready_condition(description)],
+        "nodeInfo": {
+            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "bootID": "",
+            "containerRuntimeVersion": description.container_runtime_version,
+            "kernelVersion": description.kernel_version,
+            "kubeProxyVersion": "",
+            "kubeletVersion": concat!("v", env!("CARGO_PKG_VERSION")),
+            "machineID": "",
+            "operatingSystem": "linux",
+            "osImage": description.os_image,
+            "systemUUID": "",
+        },
+    })
+}
+
+fn ready_condition(description: &NodeDescription) -> Value {
+    match &description.problem {
+        None => json!({
+            "type": "Ready", "status": "True", "reason": "AgentReady", "message": "the agent answers its leader",
+        }),
+        Some(problem) => json!({
+            "type": "Ready", "status": "False", "reason": "RuntimeNotReady", "message": problem,
+        }),
+    }
+}
+
+/// Turns the CPU time that a node's pods have used into a rate.
+#[derive(Default)]
+pub(super) struct UsageMeter {
+    last: Option<(Instant, u64)>,
+}
+
+impl UsageMeter {
+    /// Takes a description over into the metrics.
+    pub(super) fn observe(
+        &mut self,
+        node: &str,
+        description: &NodeDescription,
+        metrics: &ClusterMetrics,
+    ) {
+        let containers = || {
+            description
+                .usage
+                .iter()
+                .flat_map(|pod| pod.containers.values())
+        };
+        let cpu: u64 = containers().map(|usage| usage.cpu_nanos).sum();
+        let memory: u64 = containers().map(|usage| usage.memory_bytes).sum();
+        metrics.memory.with_label_values(&[node]).set(memory as i64);
+        let now = Instant::now();
+        if let Some((then, before)) = self.last.replace((now, cpu)) {
+            let seconds = (now - then).as_secs_f64();
+            // A pod that ended takes its past with it; then there is no rate to tell this time.
+            if let (Some(used), true) = (cpu.checked_sub(before), seconds > 0.0) {
+                metrics
+                    .cpu
+                    .with_label_values(&[node])
+                    .set(used as f64 / 1e9 / seconds);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Images made of this very program, so that a pod's pause container and the demo need no registry.
+//!
+//! A tar of the executable and, if it is linked dynamically, of the libraries and the loader that run it now.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::agent::render::fingerprint;
+
+/// The program that an image is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    executable: PathBuf,
+    /// Shared libraries, the loader among them.
+    libraries: BTreeSet<PathBuf>,
+    /// Where the executable expects its loader; absent if it is static.
+    interpreter: Option<PathBuf>,
+}
+
+impl Program {
+    /// This process's own.
+    pub fn current() -> io::Result<Self> {
+        let executable = std::env::current_exe()?;
+        let maps = fs::read_to_string("/proc/self/maps")?;
+        let libraries = mapped_libraries(&maps);
+        let interpreter = interpreter(&fs::read(&executable)?);
+        Ok(Self {
+            executable,
+            libraries,
+            interpreter,
+        })
+    }
+
+    /// A statically linked one.
+    pub fn static_file(executable: impl Into<PathBuf>) -> Self {
+        Self {
+            executable: executable.into(),
+            libraries: BTreeSet::new(),
+            interpreter: None,
+        }
+    }
+
+    /// Its path inside an image: the file's name at the root.
+    pub fn path_inside(&self) -> String {
+        let name = self.executable.file_name().unwrap_or_default();
+        format!("/{}", name.to_string_lossy())
+    }
+
+    /// A tag that changes whenever the file does.
+    pub(super) fn tag(&self, entrypoint: &[String]) -> io::Result<String> {
+        let meta = fs::metadata(&self.executable)?;
+        let file = (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino());
+        Ok(format!("{:016x}", fingerprint(&(file, entrypoint))))
+    }
+
+    /// The image's file system.
+    pub(super) fn tar(&self) -> io::Result<Vec<u8>> {
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.follow_symlinks(true);
+        let mut packed = BTreeSet::new();
+        let own = self.path_inside();
+        tar.append_path_with_name(&self.executable, own.trim_start_matches('/'))?;
+        let interpreter = self.interpreter.iter();
+        for library in self.libraries.iter().chain(interpreter) {
+            for path in names_of(library) {
+                let inside = path.strip_prefix("/").unwrap_or(&path).to_path_buf();
+                if packed.insert(inside.clone()) {
+                    tar.append_path_with_name(library, inside)?;
+                }
+            }
+        }
+        tar.into_inner()
+    }
+}
+
+/// A library under its own path and under the names that its neighbours link to it by (`libx.so.1` → `libx.so.1.2`).
+fn names_of(library: &Path) -> Vec<PathBuf> {
+    let mut names = vec![library.to_path_buf()];
+    let (Some(dir), Some(name)) = (library.parent(), library.file_name()) else {
+        return names;
+    };
+    let name = name.to_string_lossy().into_owned();
+    let stem = name.split(".so").next().unwrap_or_default().to_owned();
+    let Ok(entries) = fs::read_dir(dir) else {
+        return names;
+    };
+    for entry in entries.flatten() {
+        let alias = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path();
+        let similar = alias.starts_with(&stem) && alias.contains(".so");
+        if similar && fs::canonicalize(&path).is_ok_and(|target| target == library) {
+            names.push(path);
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The shared objects in a `/proc/<pid>/maps` (proc_pid_maps(5)).
+fn mapped_libraries(maps: &str) -> BTreeSet<PathBuf> {
+    let paths = maps
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let shared = |path: &&str| {
+        path.rsplit('/')
+            .next()
+            .is_some_and(|name| name.contains(".so"))
+    };
+    paths.filter(shared).map(PathBuf::from).collect()
+}
+
+/// `PT_INTERP` of a 64-bit little-endian ELF file (elf(5)).
+fn interpreter(elf: &[u8]) -> Option<PathBuf> {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, bytes: usize| -> Option<usize> {
+        let mut wide = [0; 8];
+        wide[..bytes].copy_from_slice(elf.get(at..at + bytes)?);
+        usize::try_from(u64::from_le_bytes(wide)).ok()
+    };
+    if elf.get(..5)? != b"\x7fELF\x02" {
+        return None;
+    }
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    for header in (0..count).map(|index| table + index * size) {
+        if number(header, 4)? as u64 == PT_INTERP {
+            let (offset, length) = (number(header + 8, 8)?, number(header + 32, 8)?);
+            let text = elf.get(offset..offset + length)?;
+            let text = std::str::from_utf8(text).ok()?;
+            return Some(PathBuf::from(text.trim_end_matches('\0')));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_its_own_libraries_and_loader() {
+        let program = Program::current().unwrap();
+        let tar = program.tar().unwrap();
+        let mut archive = tar::Archive::new(tar.as_slice());
+        let names: BTreeSet<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert!(names.contains(program.path_inside().trim_start_matches('/')));
+        for library in &program.libraries {
+            assert!(names.contains(library.display().to_string().trim_start_matches('/')));
+        }
+        if let Some(interpreter) = &program.interpreter {
+            assert!(names.contains(interpreter.display().to_string().trim_start_matches('/')));
+        }
+    }
+
+    #[test]
+    fn reads_maps_and_refuses_what_is_no_elf() {
+        let maps = "7f00-7f01 r-xp 0 08:01 12   /usr/lib/libc.so.6\n7f02-7f03 rw-p 0 0 0 [heap]\n\
+                    7f04-7f05 r--p 0 08:01 13   /usr/bin/kagero\n";
+        let found = mapped_libraries(maps);
+        assert_eq!(found, BTreeSet::from([PathBuf::from("/usr/lib/libc.so.6")]));
+        assert_eq!(interpreter(b"#!/bin/sh"), None);
+        assert_eq!(interpreter(b"\x7fELF\x02"), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! The plan for each situation that DESIGN.md names, one a test.
+
+use super::*;
+use crate::raft::{Configuration, PeerProgress};
+
+/// A situation: peer 1 leads; every peer is in zone `z<number>` unless told otherwise.
+struct Scene {
+    status: Status,
+    candidates: BTreeMap<PeerId, Candidate>,
+    wanted: usize,
+}
+
+fn set(peers: &[u64]) -> BTreeSet<PeerId> {
+    peers.iter().map(|peer| PeerId(*peer)).collect()
+}
+
+impl Scene {
+    fn new(wanted: usize, voters: &[u64], learners: &[u64]) -> Self {
+        let mut scene = Self {
+            status: Status {
+                id: PeerId(1),
+                role: Role::Leader,
+                term: 2,
+                leader: Some(PeerId(1)),
+                last: 9,
+                commit: 9,
+                applied: 9,
+                configuration: Configuration {
+                    voters: set(voters),
+                    learners: set(learners),
+                    ..Configuration::default()
+                },
+                progress: BTreeMap::new(),
+            },
+            candidates: BTreeMap::new(),
+            wanted,
+        };
+        for peer in voters.iter().chain(learners) {
+            scene.member(*peer);
+        }
+        scene
+    }
+
+    fn member(&mut self, peer: u64) {
+        let contact = Bytes::from(format!("c{peer}"));
+        let contacts = &mut self.status.configuration.contacts;
+        contacts.insert(PeerId(peer), contact);
+        self.known(peer);
+        if peer != 1 {
+            let progress = PeerProgress {
+                matched: 9,
+                silent: Duration::ZERO,
+                caught_up: true,
+                snapshot: None,
+            };
+            self.status.progress.insert(PeerId(peer), progress);
+        }
+    }
+
+    fn known(&mut self, peer: u64) -> &mut Candidate {
+        self.candidates
+            .entry(PeerId(peer))
+            .or_insert_with(|| Candidate {
+                may_vote: true,
+                zone: format!("z{peer}"),
+                name: format!("n{peer}"),
+                contact: Bytes::from(format!("c{peer}")),
+                ..Candidate::default()
+            })
+    }
+
+    fn progress(&mut self, peer: u64) -> &mut PeerProgress {
+        self.status
+            .progress
+            .get_mut(&PeerId(peer))
+            .expect("a member other than the leader")
+    }
+
+    fn dead(mut self, peers: &[u64]) -> Self {
+        for peer in peers {
+            self.known(*peer).proven_dead = true;
+        }
+        self
+    }
+
+    fn plan(&self) -> Option<Change> {
+        let limits = Limits::default();
+        plan_membership(&self.status, &self.candidates, self.wanted, &limits)
+    }
+}
+
+fn voters(peers: &[u64]) -> Change {
+    Change::SetVoters(set(peers))
+}
+
+fn learner(peer: u64) -> Change {
+    let contact = Bytes::from(format!("c{peer}"));
+    Change::AddLearner(PeerId(peer), contact)
+}
+
+#[test]
+fn a_whole_cluster_is_left_alone() {
+    assert_eq!(Scene::new(3, &[1, 2, 3], &[4]).plan(), None);
+}
+
+#[test]
+fn only_a_leader_outside_a_joint_change_plans() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4]).dead(&[3]);
+    assert_eq!(scene.plan(), Some(voters(&[1, 2, 4])));
+    scene.status.configuration.outgoing = set(&[1, 2]);
+    assert_eq!(scene.plan(), None);
+    scene.status.configuration.outgoing.clear();
+    scene.status.role = Role::Follower;
+    assert_eq!(scene.plan(), None);
+}
+
+#[test]
+fn a_proven_dead_voter_is_swapped_at_once_and_a_silent_one_after_ten_seconds() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+    scene.progress(3).silent = Duration::from_millis(9_999);
+    assert_eq!(scene.plan(), None);
+    scene.progress(3).silent = Duration::from_secs(10);
+    assert_eq!(scene.plan(), Some(voters(&[1, 2, 4])));
+    assert_eq!(
+        Scene::new(3, &[1, 2, 3], &[4]).dead(&[2]).plan(),
+        Some(voters(&[1, 3, 4]))
+    );
+}
+
+#[test]
+fn two_dead_of_five_are_swapped_in_one_change() {
+    let scene = Scene::new(5, &[1, 2, 3, 4, 5], &[6, 7]).dead(&[4, 5]);
+    assert_eq!(scene.plan(), Some(voters(&[1, 2, 3, 6, 7])));
+}
+
+#[test]
+fn three_of_three_never_shrink() {
+    assert_eq!(Scene::new(3, &[1, 2, 3], &[]).dead(&[3]).plan(), None);
+}
+
+#[test]
+fn an_even_number_that_lives_does_not_shrink_either() {
+    assert_eq!(Scene::new(3, &[1, 2], &[]).plan(), None);
+    assert_eq!(Scene::new(5, &[1, 2, 3, 4], &[]).plan(), None);
+    assert_eq!(
+        Scene::new(3, &[1, 2], &[3]).plan(),
+        Some(voters(&[1, 2, 3]))
+    );
+}
+
+#[test]
+fn five_with_two_dead_shrink_to_three_and_with_one_dead_do_not() {
+    let scene = Scene::new(5, &[1, 2, 3, 4, 5], &[]);
+    assert_eq!(scene.dead(&[4, 5]).plan(), Some(voters(&[1, 2, 3])));
+    assert_eq!(Scene::new(5, &[1, 2, 3, 4, 5], &[]).dead(&[5]).plan(), None);
+}
+
+#[test]
+fn voters_grow_by_odd_steps() {
+    assert_eq!(Scene::new(3, &[1], &[2]).plan(), None);
+    assert_eq!(
+        Scene::new(3, &[1], &[2, 3]).plan(),
+        Some(voters(&[1, 2, 3]))
+    );
+    assert_eq!(Scene::new(5, &[1, 2, 3], &[4]).plan(), None);
+    let grown = Scene::new(5, &[1, 2, 3], &[4, 5]).plan();
+    assert_eq!(grown, Some(voters(&[1, 2, 3, 4, 5])));
+}
+
+#[test]
+fn fewer_wanted_voters_keep_the_leader() {
+    assert_eq!(Scene::new(1, &[1, 2, 3], &[]).plan(), Some(voters(&[1])));
+}
+
+#[test]
+fn a_learner_must_be_caught_up_allowed_and_staying() {
+    let scene = || Scene::new(3, &[1, 2, 3], &[4]).dead(&[3]);
+    let mut behind = scene();
+    behind.progress(4).caught_up = false;
+    assert_eq!(behind.plan(), None);
+    let mut never = scene();
+    never.known(4).may_vote = false;
+    assert_eq!(never.plan(), None);
+    let mut evicting = scene();
+    evicting.known(4).evicting = true;
+    assert_eq!(evicting.plan(), None);
+}
+
+#[test]
+fn an_evicting_voter_makes_room_for_a_standby() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+    scene.known(2).evicting = true;
+    assert_eq!(scene.plan(), Some(voters(&[1, 3, 4])));
+    let mut alone = Scene::new(3, &[1, 2, 3], &[]);
+    alone.known(2).evicting = true;
+    assert_eq!(alone.plan(), None, "nobody to replace it");
+}
+
+#[test]
+fn zones_are_spread_and_then_left_alone() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+    scene.known(2).zone = "z1".into();
+    assert_eq!(scene.plan(), Some(voters(&[1, 3, 4])));
+    let mut spread = Scene::new(3, &[1, 3, 4], &[2]);
+    spread.known(2).zone = "z1".into();
+    assert_eq!(spread.plan(), None);
+}
+
+#[test]
+fn dead_learners_go() {
+    let scene = Scene::new(3, &[1, 2, 3], &[4, 5]).dead(&[5]);
+    let gone = Change::RemoveLearners(set(&[5]));
+    assert_eq!(scene.plan(), Some(gone));
+}
+
+#[test]
+fn candidates_become_learners_up_to_the_standbys() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+    scene.known(7);
+    scene.known(6).zone = "z1".into();
+    assert_eq!(scene.plan(), Some(learner(7)), "a new zone comes first");
+    let mut full = Scene::new(3, &[1, 2, 3], &[4, 5]);
+    full.known(7);
+    assert_eq!(full.plan(), None);
+}
+
+#[test]
+fn a_dead_member_takes_no_standbys_place() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4, 5]).dead(&[3]);
+    for peer in [4, 5] {
+        scene.progress(peer).caught_up = false;
+    }
+    scene.known(7);
+    assert_eq!(scene.plan(), Some(learner(7)));
+}
+
+#[test]
+fn whoever_is_silent_leaving_dead_or_unwilling_is_not_added() {
+    let unfit: [fn(&mut Candidate); 4] = [
+        |c| c.silent = Duration::from_secs(3),
+        |c| c.evicting = true,
+        |c| c.proven_dead = true,
+        |c| c.may_vote = false,
+    ];
+    for spoil in unfit {
+        let mut scene = Scene::new(3, &[1], &[]);
+        spoil(scene.known(7));
+        assert_eq!(scene.plan(), None);
+    }
+}

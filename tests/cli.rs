@@ -1,0 +1,108 @@
+//! The program's face: exit codes, where output goes, which source of a setting wins.
+
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
+use std::process::{Command, Output};
+
+fn kagero(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kagero"));
+    command.args(arguments).env_clear();
+    command.envs(environment.iter().copied()).output().unwrap()
+}
+
+/// Exit code, standard output, standard error.
+fn said(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn help_shows_examples_and_hides_what_is_internal() {
+    let (code, out, err) = said(kagero(&["--help"], &[]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    for shown in ["run", "dev", "demo", "status", "completion", "Examples:"] {
+        assert!(out.contains(shown), "{shown} is missing in:\n{out}");
+    }
+    for hidden in ["pause", "web "] {
+        assert!(!out.contains(hidden), "{hidden} is shown in:\n{out}");
+    }
+    for command in ["run", "dev", "demo", "status"] {
+        let (code, out, _) = said(kagero(&[command, "--help"], &[]));
+        assert!(code == 0 && out.contains("Examples:"), "{command}:\n{out}");
+    }
+}
+
+#[test]
+fn bad_usage_ends_with_2_and_names_flag_and_value() {
+    let table: [(&[&str], &[&str]); 6] = [
+        (&["frobnicate"], &["frobnicate"]),
+        (&["run", "--voters", "2", "--init"], &["--voters", "'2'"]),
+        (
+            &["run", "--init", "--api", "0.0.0.0:6443"],
+            &["--api", "0.0.0.0:6443", "--insecure-listen"],
+        ),
+        (&["run", "--init", "--log", "a=b=c"], &["--log", "a=b=c"]),
+        (&["run"], &["--seeds", "--init"]),
+        (&["demo", "--nodes", "2"], &["--nodes", "'2'"]),
+    ];
+    for (arguments, parts) in table {
+        let (code, out, err) = said(kagero(arguments, &[]));
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        for part in parts {
+            assert!(err.contains(part), "{part} is missing in: {err}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_is_heard_and_a_flag_wins() {
+    let environment = [("KAGERO_API", "192.0.2.1:1")];
+    let (code, _, err) = said(kagero(&["run", "--init"], &environment));
+    assert_eq!(code, 2);
+    assert!(err.contains("--api 192.0.2.1:1"), "{err}");
+    let flags = ["run", "--init", "--api", "192.0.2.2:2"];
+    let (_, _, err) = said(kagero(&flags, &environment));
+    assert!(err.contains("--api 192.0.2.2:2"), "{err}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kagero.yaml");
+    std::fs::write(&file, "init: true\napi: 192.0.2.3:3\n").unwrap();
+    let flags = ["run", "--config", file.to_str().unwrap()];
+    let (_, _, err) = said(kagero(&flags, &[]));
+    assert!(err.contains("--api 192.0.2.3:3"), "{err}");
+    let (_, _, err) = said(kagero(&flags, &[("KAGERO_API", "192.0.2.4:4")]));
+    assert!(err.contains("--api 192.0.2.4:4"), "{err}");
+}
+
+#[test]
+fn a_status_of_nobody_ends_with_1_and_names_the_address() {
+    // Port 1 of loopback: reserved, and nobody's on a machine that runs tests.
+    let flags = ["status", "--server", "http://127.0.0.1:1"];
+    let (code, out, err) = said(kagero(&flags, &[]));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.starts_with("error: asking 127.0.0.1:1: cannot connect"),
+        "{err}"
+    );
+}
+
+#[test]
+fn completions_and_version_go_to_standard_output() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, err) = said(kagero(&["completion", shell], &[]));
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("kagero") && out.contains("demo"), "{shell}");
+    }
+    let (code, out, _) = said(kagero(&["version"], &[]));
+    assert_eq!(
+        (code, out),
+        (0, format!("kagero {}\n", env!("CARGO_PKG_VERSION")))
+    );
+}
