@@ -15,6 +15,7 @@ use crate::actors::caller::Caller;
 use crate::actors::controller_host::ControllerHost;
 use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
+use crate::actors::informer::{CacheReader, Informer};
 use crate::actors::joiner::{Introduction, Joiner};
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
@@ -177,17 +178,18 @@ impl Parts {
             )
             .start();
             let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
+            let informer = Informer::new(vec![
+                CacheReader::of(&controllers),
+                CacheReader::of(&scheduler),
+                CacheReader::of(&links),
+            ])
+            .start();
             let sender =
                 Peers::new(env.network.clone(), env.entropy.clone(), peer.recipient()).start();
             let neighbours = Neighbours {
                 send: sender.recipient(),
                 published: front.clone().recipient(),
-                leader_team: vec![
-                    LeaderMember::of(&membership),
-                    LeaderMember::of(&controllers),
-                    LeaderMember::of(&scheduler),
-                    LeaderMember::of(&links),
-                ],
+                leader_team: vec![LeaderMember::of(&membership), LeaderMember::of(&informer)],
             };
             made = Some((front, membership));
             RaftPeer::new(
