@@ -26,7 +26,6 @@ fn documents(file: &str) -> Vec<Value> {
 fn known<T: DeserializeOwned + serde::Serialize>(document: &Value) {
     let typed: T = serde_json::from_value(document.clone()).unwrap();
     let again = serde_json::to_value(typed).unwrap();
-    lost(document, &again, "").map_or((), |path| panic!("unknown field {path}"));
     let missing = lost(document, &again, "");
     assert!(missing.is_none(), "unknown field {}", missing.unwrap());
 }
@@ -70,7 +69,6 @@ fn an_unknown_field_is_noticed() {
     }));
 }
 
-/// systemd's own check; where there is no systemd there is nobody to run the unit either.
 /// By systemd's own check.
 #[test]
 fn systemd_accepts_the_unit() {
@@ -82,13 +80,6 @@ fn systemd_accepts_the_unit() {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("kagero.service");
     fs::write(&copy, unit.replace(installed, env!("CARGO_BIN_EXE_kagero"))).unwrap();
-    let Ok(said) = Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(&copy)
-        .output()
-    else {
-        return;
-    };
     let said = Command::new("systemd-analyze")
         .arg("verify")
         .arg(&copy)

@@ -64,11 +64,15 @@ fn import_image() {
 }
 
 async fn runtime(scope: &str, dir: &Path) -> (DockerRuntime, CleanUp) {
+    runtime_of(scope, dir, Program::static_file(BUSYBOX)).await
+}
+
+async fn runtime_of(scope: &str, dir: &Path, program: Program) -> (DockerRuntime, CleanUp) {
     let options = DockerOptions {
         scope: scope.to_owned(),
         run_dir: dir.join("run"),
         data_dir: dir.join("data"),
-        program: Program::static_file(BUSYBOX),
+        program,
         pause_args: vec!["sleep".to_owned(), "1000000".to_owned()],
     };
     let clean_up = CleanUp(scope.to_owned());
@@ -305,6 +309,34 @@ async fn an_image_of_the_program_has_its_entry_point() {
     let id = runtime.start_container(&spec).await.unwrap().id;
     assert_eq!(exit_code(&runtime, &id).await, 0);
     assert_eq!(log(&runtime, &id, LogQuery::default()).await, "it runs\n");
+    runtime.remove_container(&id).await.unwrap();
+    docker(&["rmi", &image]);
+}
+
+/// This test's own binary is linked dynamically: it runs in the image only if its libraries and loader came along.
+#[actix_web::test]
+async fn an_image_of_this_process_runs_with_its_libraries() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = Program::current().unwrap();
+    let (itself, _clean_up) = runtime_of("test-dynamic", dir.path(), own.clone()).await;
+    let entrypoint = [own.path_inside(), "--list".to_owned()];
+    let image = itself
+        .ensure_self_image("kagero.test/dynamic", &entrypoint)
+        .await
+        .unwrap();
+    let (runtime, _clean_up) = runtime("test-dynamic", dir.path()).await;
+    let sandbox_id = runtime.start_sandbox(&sandbox("u")).await.unwrap().id;
+    let mut spec = container("u", &sandbox_id, "");
+    (spec.command, spec.args) = (Vec::new(), Vec::new());
+    spec.image.clone_from(&image);
+    let id = runtime.start_container(&spec).await.unwrap().id;
+    let code = exit_code(&runtime, &id).await;
+    let listed = log(&runtime, &id, LogQuery::default()).await;
+    assert_eq!(code, 0, "{listed}");
+    assert!(
+        listed.contains("a_pod_runs_and_is_removed: test"),
+        "{listed}"
+    );
     runtime.remove_container(&id).await.unwrap();
     docker(&["rmi", &image]);
 }

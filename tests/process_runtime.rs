@@ -1,5 +1,7 @@
 //! The process runtime against real processes: start, log, stop, adopt, remove.
 
+mod common;
+
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use kagero::agent::{
 use kagero::env::clock::SystemClock;
 use kagero::env::process::ProcessRuntime;
 use kagero::env::runtime::{ContainerRuntime, LogQuery, StartError};
+
+use common::Home;
 
 /// How long a test waits for a process to do what it was made for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -110,7 +114,7 @@ async fn log(runtime: &ProcessRuntime, id: &str, query: LogQuery) -> String {
 
 #[actix_web::test]
 async fn runs_to_its_end_and_is_removed_without_a_trace() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Home::new();
     let runtime = runtime(dir.path());
     let sandbox_id = runtime.start_sandbox(&sandbox("u1")).await.unwrap().id;
     let spec = container(
@@ -145,11 +149,11 @@ async fn runs_to_its_end_and_is_removed_without_a_trace() {
 
 #[actix_web::test]
 async fn follows_a_log_to_its_end() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Home::new();
     let runtime = runtime(dir.path());
     let script = "echo one; sleep 0.3; echo two";
     let id = runtime
-        .start_container(&container("u", "u.0", script))
+        .start_container(&container("follow", "follow.0", script))
         .await
         .unwrap()
         .id;
@@ -162,11 +166,11 @@ async fn follows_a_log_to_its_end() {
 
 #[actix_web::test]
 async fn stops_politely_then_by_force_with_all_it_started() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Home::new();
     let runtime = runtime(dir.path());
     let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done";
     let id = runtime
-        .start_container(&container("u", "u.0", script))
+        .start_container(&container("stop", "stop.0", script))
         .await
         .unwrap()
         .id;
@@ -177,7 +181,7 @@ async fn stops_politely_then_by_force_with_all_it_started() {
 
     let stubborn = "trap '' TERM; sleep 1000 & echo ready; wait";
     let id = runtime
-        .start_container(&container("u", "u.0", stubborn))
+        .start_container(&container("stop", "stop.0", stubborn))
         .await
         .unwrap()
         .id;
@@ -208,10 +212,10 @@ async fn await_line(runtime: &ProcessRuntime, id: &str, line: &str) {
 
 #[actix_web::test]
 async fn a_second_runtime_adopts_and_notices_the_end() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Home::new();
     let first = runtime(dir.path());
-    let sandbox_id = first.start_sandbox(&sandbox("u")).await.unwrap().id;
-    let spec = container("u", &sandbox_id, "exec sleep 1000");
+    let sandbox_id = first.start_sandbox(&sandbox("adopt")).await.unwrap().id;
+    let spec = container("adopt", &sandbox_id, "exec sleep 1000");
     let id = first.start_container(&spec).await.unwrap().id;
 
     let second = runtime(dir.path());
@@ -233,9 +237,9 @@ async fn a_second_runtime_adopts_and_notices_the_end() {
 
 #[actix_web::test]
 async fn says_what_it_cannot_run() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Home::new();
     let runtime = runtime(dir.path());
-    let mut spec = container("u", "u.0", "");
+    let mut spec = container("refuse", "refuse.0", "");
     spec.command = vec!["/does/not/exist".to_owned()];
     let refused = runtime.start_container(&spec).await;
     assert!(
@@ -250,7 +254,7 @@ async fn says_what_it_cannot_run() {
 
 #[actix_web::test]
 async fn volumes_hang_under_the_containers_root() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Home::new();
     let runtime = runtime(dir.path());
     let files = vec![File {
         path: "key".to_owned(),
@@ -261,10 +265,13 @@ async fn volumes_hang_under_the_containers_root() {
         name: "v".to_owned(),
         content: VolumeContent::Files(files),
     };
-    runtime.write_volumes(&pod("u"), &[volume]).await.unwrap();
+    runtime
+        .write_volumes(&pod("volume"), &[volume])
+        .await
+        .unwrap();
     let mut spec = container(
-        "u",
-        "u.0",
+        "volume",
+        "volume.0",
         "cat $CONTAINER_SANDBOX_MOUNT_POINT/etc/conf/key",
     );
     spec.mounts.push(Mount {

@@ -104,7 +104,7 @@ impl Caller {
         line.epoch += 1;
         let (epoch, network, address) = (line.epoch, self.network.clone(), address.to_owned());
         let connecting = async move {
-            let result = dial(network.as_ref(), &address).await;
+            let result = dial(network.as_ref(), &address, None).await;
             let result = result.map_err(|error| format!("cannot reach {address}: {error}"));
             (address, epoch, result)
         };

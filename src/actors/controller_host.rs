@@ -2,6 +2,9 @@
 //!
 //! Deliberately without a controller's knowledge, and idle on every node that does not lead.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -72,6 +75,8 @@ struct Reign {
     /// only when the cache has caught up. Kubernetes' controllers keep "expectations" for the same end.
     awaiting: BTreeMap<Revision, Vec<(usize, ObjectKey)>>,
     in_flight: usize,
+    /// Whose turn it is.
+    next_controller: usize,
     events: EventTtl,
     next_sweep: Duration,
 }
@@ -118,16 +123,21 @@ impl ControllerHost {
         self.set_timer(now, ctx);
     }
 
-    /// The next key of any controller, each in its turn of order. None while too much is in flight.
+    /// The next key of any controller; each has its turn, so that a busy one cannot starve the others. None while too
+    /// much is in flight.
     fn next_key(&mut self, now: Duration) -> Option<(usize, ObjectKey)> {
         let reign = self.reign.as_mut()?;
         if reign.in_flight >= SUBMITS_IN_FLIGHT_MAX {
             return None;
         }
-        let queues = reign.queues.iter_mut().enumerate();
-        queues
-            .filter_map(|(at, queue)| Some((at, queue.take(now)?)))
-            .next()
+        for _ in 0..reign.queues.len() {
+            let at = reign.next_controller;
+            reign.next_controller = (at + 1) % reign.queues.len();
+            if let Some(key) = reign.queues[at].take(now) {
+                return Some((at, key));
+            }
+        }
+        None
     }
 
     /// Reconciles a key; `None` if there is nothing to submit.
@@ -213,7 +223,7 @@ impl ControllerHost {
                 .fold(due, Duration::min);
         }
         let wait = due.saturating_sub(now).max(TIMER_MIN);
-        self.timer = Some(ctx.run_later(wait, |host, ctx| host.turn(ctx)));
+        self.timer = Some(ctx.run_later(wait, Self::turn));
     }
 
     /// Judges one key's replies.
@@ -317,8 +327,9 @@ impl Handler<CacheBegan> for ControllerHost {
         let mut queues = Vec::new();
         for controller in &self.controllers {
             let mut queue = WorkQueue::default();
-            let keys = controller.all_keys(&cache);
-            keys.into_iter().for_each(|key| queue.add(key));
+            for key in controller.all_keys(&cache) {
+                queue.add(key);
+            }
             queues.push(queue);
         }
         tracing::debug!(term, "controllers start");
@@ -328,6 +339,7 @@ impl Handler<CacheBegan> for ControllerHost {
             queues,
             awaiting: BTreeMap::new(),
             in_flight: 0,
+            next_controller: 0,
             events: EventTtl::fill(&view),
             next_sweep: self.clock.now(),
         });
@@ -355,8 +367,9 @@ impl Handler<CacheChanged> for ControllerHost {
         reign.applied = reign.cache.revision();
         for change in message.changes.iter() {
             for (controller, queue) in self.controllers.iter().zip(&mut reign.queues) {
-                let keys = controller.keys_for(change, &reign.cache);
-                keys.into_iter().for_each(|key| queue.add(key));
+                for key in controller.keys_for(change, &reign.cache) {
+                    queue.add(key);
+                }
             }
         }
         let later = reign.awaiting.split_off(&(reign.applied + 1));

@@ -55,7 +55,7 @@ async fn open_log(
     let unreachable = |reason: String| {
         Status::internal(&format!("node {} cannot be reached: {reason}", open.node))
     };
-    let dialled = dial(network.as_ref(), &address).await;
+    let dialled = dial(network.as_ref(), &address, None).await;
     let (outbox, mut inbox) = dialled.map_err(|error| unreachable(error.to_string()))?;
     outbox
         .send(&FromDialler::ReadLog(open.clone()))

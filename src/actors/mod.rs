@@ -6,7 +6,7 @@ mod assignments;
 pub mod caller;
 pub mod controller_host;
 mod describe;
-mod dial;
+pub mod dial;
 pub mod doors;
 pub mod gate;
 pub mod informer;
@@ -29,5 +29,7 @@ pub mod registration;
 pub mod scheduler;
 pub mod server;
 pub mod store_front;
+#[cfg(test)]
+mod test_leader;
 mod waiters;
 pub mod wire;

@@ -136,7 +136,7 @@ impl NodeLink {
 
     fn dial(&mut self, ctx: &mut Context<Self>) {
         let (network, address) = (self.around.network.clone(), self.target.address.clone());
-        let dialling = async move { dial(network.as_ref(), &address).await };
+        let dialling = async move { dial(network.as_ref(), &address, None).await };
         // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
         ctx.spawn(
             dialling

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::dial::{Connection, DialError, dial};
+use super::dial::{Connection, DialError, Introduction, dial};
 use super::raft_peer::{PeerGone, SendEnvelopes};
 use super::wire::{Contact, FromDialler, FromListener};
 use crate::env::entropy::Entropy;
@@ -41,6 +41,7 @@ enum State {
 
 /// The actor.
 pub struct Peers {
+    own: Introduction,
     network: Rc<dyn Network>,
     entropy: Entropy,
     gone: Recipient<PeerGone>,
@@ -57,8 +58,14 @@ struct Disconnected {
 
 impl Peers {
     /// Nobody is connected yet.
-    pub fn new(network: Rc<dyn Network>, entropy: Entropy, gone: Recipient<PeerGone>) -> Self {
+    pub fn new(
+        own: Introduction,
+        network: Rc<dyn Network>,
+        entropy: Entropy,
+        gone: Recipient<PeerGone>,
+    ) -> Self {
         Self {
+            own,
             network,
             entropy,
             gone,
@@ -67,8 +74,8 @@ impl Peers {
     }
 
     fn dial(&mut self, peer: PeerId, address: String, ctx: &mut Context<Self>) {
-        let network = self.network.clone();
-        let dialling = async move { dial(network.as_ref(), &address).await };
+        let (network, own) = (self.network.clone(), self.own.clone());
+        let dialling = async move { dial(network.as_ref(), &address, Some(own)).await };
         // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
         ctx.spawn(
             dialling

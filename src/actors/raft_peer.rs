@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
+use super::dial::Introduction;
 use super::messages::{Applied, BecameLeader, LostLeadership};
 use super::metrics::RaftMetrics;
 use super::waiters::{Lost, Waiters};
@@ -28,6 +29,9 @@ use crate::store::{
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;
+
+/// Strangers whose contacts are kept; more than the members of any cluster, and forgotten once a configuration is known.
+const INTRODUCED_MAX: usize = 64;
 
 /// Begin to take part, either as a founder or as one who joins.
 #[derive(Message, Debug)]
@@ -48,6 +52,11 @@ pub struct EnvelopesReceived(pub Vec<Envelope>);
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct PeerGone(pub PeerId);
+
+/// A peer dialled this node and said how it is reached.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct PeerIntroduced(pub Introduction);
 
 /// Replicate these transactions, in order. Leader only.
 #[derive(Message, Debug)]
@@ -193,6 +202,9 @@ pub struct RaftPeer {
     member: Option<Member>,
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
+    /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
+    /// no configuration and must answer its leader all the same.
+    introduced: BTreeMap<PeerId, Bytes>,
 }
 
 /// What exists only inside a cluster.
@@ -242,6 +254,7 @@ impl RaftPeer {
             metrics,
             member: None,
             timer: None,
+            introduced: BTreeMap::new(),
         }
     }
 
@@ -348,6 +361,24 @@ impl Handler<PeerGone> for RaftPeer {
         self.step(Input::Unreachable(peer));
         // The core may want to stand for election much sooner now.
         self.arm(ctx);
+    }
+}
+
+impl Handler<PeerIntroduced> for RaftPeer {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        PeerIntroduced(Introduction { id, contact }): PeerIntroduced,
+        _: &mut Self::Context,
+    ) {
+        let known = self
+            .member
+            .as_ref()
+            .is_some_and(|member| member.contacts.contains_key(&id));
+        if !known && self.introduced.len() < INTRODUCED_MAX {
+            self.introduced.insert(id, contact);
+        }
     }
 }
 
@@ -479,9 +510,10 @@ impl RaftPeer {
         let status = member.raft.status(now);
         if *member.contacts != status.configuration.contacts {
             member.contacts = Arc::new(status.configuration.contacts.clone());
+            self.introduced.clear();
         }
         if !ready.messages.is_empty() {
-            let contacts = member.contacts.clone();
+            let contacts = reachable(&member.contacts, &self.introduced);
             self.neighbours.send.do_send(SendEnvelopes {
                 envelopes: ready.messages,
                 contacts,
@@ -549,6 +581,19 @@ impl RaftPeer {
         tracing::debug!(index, bytes = data.len(), "snapshot for a lagging member");
         self.step(Input::Snapshot { index, data });
     }
+}
+
+/// The members' contacts, and those of peers that introduced themselves.
+fn reachable(
+    contacts: &Arc<BTreeMap<PeerId, Bytes>>,
+    introduced: &BTreeMap<PeerId, Bytes>,
+) -> Arc<BTreeMap<PeerId, Bytes>> {
+    if introduced.is_empty() {
+        return contacts.clone();
+    }
+    let mut all = introduced.clone();
+    all.extend(contacts.iter().map(|(id, contact)| (*id, contact.clone())));
+    Arc::new(all)
 }
 
 impl Member {

@@ -2,6 +2,9 @@
 //!
 //! Deliberately without any rule of placement, and idle on every node that does not lead.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -194,7 +197,7 @@ impl Scheduler {
             .and_then(|reign| reign.pending.next_due());
         if let Some(due) = due {
             let wait = due.saturating_sub(now).max(TIMER_MIN);
-            self.timer = Some(ctx.run_later(wait, |scheduler, ctx| scheduler.turn(ctx)));
+            self.timer = Some(ctx.run_later(wait, Self::turn));
         }
     }
 }
@@ -257,7 +260,9 @@ impl Handler<CacheBegan> for Scheduler {
             awaiting: BTreeMap::new(),
         };
         let now = self.clock.now();
-        keys.iter().for_each(|key| reign.look_at(key, now));
+        for key in &keys {
+            reign.look_at(key, now);
+        }
         self.reign = Some(reign);
         self.turn(ctx);
     }

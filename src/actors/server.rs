@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::caller::{CallError, Caller, Place};
-use super::dial::greet;
+use super::dial::{Greeted, greet};
 use super::joiner::{Form, Joiner, WhichCluster};
 use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened};
 use super::logs::answer_log;
 use super::membership::{Admit, Membership};
 use super::messages::OpenLog;
 use super::node_agent::NodeAgent;
-use super::raft_peer::{EnvelopesReceived, RaftPeer};
+use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
 use super::refusals;
 use super::store_front::{DescribeForwarded, StoreFront, SubmitForwarded, WhatIsKnown};
 use super::wire::{Answer, Call, Contact, FromDialler, FromListener, Identity, LinkDown, LinkUp};
@@ -62,7 +62,16 @@ pub async fn serve(mut listener: Box<dyn Listener>, doorman: Doorman) {
                 let doorman = doorman.clone();
                 tokio::task::spawn_local(async move {
                     match greet(stream).await {
-                        Ok((outbox, inbox)) => converse(outbox, inbox, doorman).await,
+                        Ok(Greeted {
+                            outbox,
+                            inbox,
+                            from,
+                        }) => {
+                            if let Some(introduction) = from {
+                                doorman.peer.do_send(PeerIntroduced(introduction));
+                            }
+                            converse(outbox, inbox, doorman).await;
+                        }
                         Err(error) => tracing::debug!(%error, "a stranger at the peer port"),
                     }
                 });

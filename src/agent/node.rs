@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::operation::{Action, Desired, Input, Refusal, Report, Seat};
-use super::pod::{Moment, PodMachine};
+use super::pod::{Moment, PodMachine, Slot};
 use super::render::NodeInfo;
 use super::status;
 use super::types::{Assignment, ContainerRecord, Inventory, PodRef, SandboxRecord, Uid};
@@ -93,7 +93,7 @@ impl Agent {
                 Some(_) if machine.ending.is_some() => {}
                 Some(_) => {
                     census.active += 1;
-                    census.running += usize::from(machine.slots.values().any(|s| s.is_running()));
+                    census.running += usize::from(machine.slots.values().any(Slot::is_running));
                 }
             }
         }
@@ -157,7 +157,9 @@ impl Agent {
             }
             let wanted = |uid: &Uid| desired.upsert.iter().any(|a| uid_of(a) == Some(uid));
             let unwanted: Vec<Uid> = self.pods.keys().filter(|u| !wanted(u)).cloned().collect();
-            unwanted.iter().for_each(|uid| self.abandon(uid));
+            for uid in &unwanted {
+                self.abandon(uid);
+            }
         }
         for uid in &desired.remove {
             self.abandon(uid);
@@ -259,11 +261,11 @@ fn report(machine: &mut PodMachine, node: &NodeInfo, wall: Timestamp, actions: &
     }
     let (status, gone) = news.clone();
     machine.reported = Some(news);
-    actions.push(Action::Report(Report {
+    actions.push(Action::Report(Box::new(Report {
         pod: machine.pod.clone(),
         status,
         gone,
-    }));
+    })));
 }
 
 fn uid_of(assignment: &Assignment) -> Option<&Uid> {

@@ -85,7 +85,7 @@ pub enum Action {
         operation: Operation,
     },
     /// Tell the leader.
-    Report(Report),
+    Report(Box<Report>),
     /// List the runtime soon: what is known is too old.
     Relist,
 }

@@ -90,7 +90,7 @@ impl View<'_> {
             return "Pending";
         }
         let mut mains = render::main_containers(self.assignment);
-        if mains.all(|c| self.slot(c).is_some_and(|slot| has_begun(slot))) {
+        if mains.all(|c| self.slot(c).is_some_and(has_begun)) {
             "Running"
         } else {
             "Pending"

@@ -314,67 +314,104 @@ fn object(uid: &str, spec: &str) -> Result<Value, Failed> {
     Ok(json!({"metadata": {"name": uid, "namespace": "default", "uid": uid}, "spec": spec}))
 }
 
+/// A command's arguments, taken one by one.
+struct Words<'a>(std::vec::IntoIter<&'a str>);
+
+impl<'a> Words<'a> {
+    fn word(&mut self) -> Result<&'a str, Failed> {
+        self.0
+            .next()
+            .ok_or_else(|| Failed::from("argument missing"))
+    }
+
+    fn number<T: std::str::FromStr>(&mut self) -> Result<T, Failed>
+    where
+        T::Err: Error + 'static,
+    {
+        Ok(self.word()?.parse()?)
+    }
+}
+
 impl Runner for World {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Failed> {
         let mut args = command.consume_args();
-        let mut next = || args.next_pos().map(|arg| arg.to_owned());
-        let want = |arg: Option<String>| arg.ok_or_else(|| Failed::from("argument missing"));
-        match command.name.as_str() {
-            // pod UID SPEC: what the leader's store holds.
+        let words: Vec<&str> = std::iter::from_fn(|| args.next_pos()).collect();
+        let mut words = Words(words.into_iter());
+        let name = command.name.as_str();
+        let known = self.leader_does(name, &mut words)?
+            || self.engine_does(name, &mut words)?
+            || self.agent_does(name, &mut words)?;
+        if !known {
+            return Err(format!("unknown command {name}").into());
+        }
+        Ok(std::mem::take(&mut self.output))
+    }
+}
+
+impl World {
+    /// What a leader stores and says.
+    fn leader_does(&mut self, name: &str, words: &mut Words<'_>) -> Result<bool, Failed> {
+        match name {
+            // pod UID SPEC
             "pod" => {
-                let uid = want(next())?;
-                let spec = want(next())?;
-                self.objects.insert(uid.clone(), object(&uid, &spec)?);
+                let uid = words.word()?;
+                let object = object(uid, words.word()?)?;
+                self.objects.insert(uid.to_owned(), object);
             }
+            // map NAME DATA
             "map" => {
-                let name = want(next())?;
-                let data = serde_json::from_str(&want(next())?)?;
-                self.maps.insert(name, data);
+                let name = words.word()?.to_owned();
+                self.maps.insert(name, serde_json::from_str(words.word()?)?);
             }
-            "list" => {
-                let listed = self.listed();
-                self.feed(listed);
-            }
+            // full [UID…], assign UID…
             "full" | "assign" => {
-                let mut uids = Vec::new();
-                while let Some(uid) = next() {
-                    uids.push(uid);
-                }
-                let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
-                self.desire(command.name == "full", &uids, Vec::new());
+                let uids: Vec<&str> = words.0.by_ref().collect();
+                self.desire(name == "full", &uids, Vec::new());
             }
             "remove" => {
-                let uid = want(next())?;
+                let uid = words.word()?.to_owned();
                 self.desire(false, &[], vec![uid]);
             }
             // delete UID GRACE: the leader stamps the deletion and sends the pod.
             "delete" => {
-                let uid = want(next())?;
-                let grace: i64 = want(next())?.parse()?;
-                let meta = &mut self.objects.get_mut(&uid).ok_or("no such pod")?["metadata"];
+                let uid = words.word()?;
+                let grace: i64 = words.number()?;
+                let meta = &mut self.objects.get_mut(uid).ok_or("no such pod")?["metadata"];
                 meta["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
                 meta["deletionGracePeriodSeconds"] = json!(grace);
-                self.desire(false, &[&uid], Vec::new());
+                self.desire(false, &[uid], Vec::new());
             }
+            // seat GENERATION TERM
             "seat" => {
                 self.seat = Seat {
-                    generation: want(next())?.parse()?,
-                    term: want(next())?.parse()?,
+                    generation: words.number()?,
+                    term: words.number()?,
                 };
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// What becomes of the engine and its containers.
+    fn engine_does(&mut self, name: &str, words: &mut Words<'_>) -> Result<bool, Failed> {
+        match name {
+            "list" => {
+                let listed = self.listed();
+                self.feed(listed);
             }
             // exit UID CONTAINER CODE
             "exit" => {
-                let uid = want(next())?;
-                let name = want(next())?;
-                let code = want(next())?.parse()?;
+                let (uid, name) = (words.word()?, words.word()?);
+                let code = words.number()?;
                 self.end(|c| c.pod.uid == uid && c.name == name, code);
                 let listed = self.listed();
                 self.feed(listed);
             }
             "kill-sandbox" => {
-                let uid = want(next())?;
+                let uid = words.word()?;
                 let mut sandboxes = self.engine.sandboxes.iter_mut();
                 let sandbox = sandboxes.find(|s| s.pod.uid == uid).ok_or("no sandbox")?;
                 sandbox.running = false;
@@ -382,14 +419,14 @@ impl Runner for World {
                 self.feed(listed);
             }
             "lose" => {
-                let uid = want(next())?;
+                let uid = words.word()?;
                 self.engine.containers.retain(|c| c.pod.uid != uid);
                 self.engine.sandboxes.retain(|s| s.pod.uid != uid);
             }
             // fail WHAT HOW: an image, a container or an operation fails from now on.
             "fail" => {
-                let what = want(next())?;
-                let failure = match want(next())?.as_str() {
+                let what = words.word()?.to_owned();
+                let failure = match words.word()? {
                     "pull" => Failure::Pull,
                     "never" => Failure::NeverPull,
                     "start" => Failure::Start,
@@ -400,24 +437,42 @@ impl Runner for World {
             }
             "mend" => self.failing.clear(),
             "hang-stops" => self.hang_stops = true,
-            // stops: the hanging ones end, killed.
+            // stops UID: the hanging ones end, killed.
             "stops" => {
                 self.hang_stops = false;
                 self.end(|_| true, 137);
-                let uid = want(next())?;
+                let uid = words.word()?;
                 for ticket in std::mem::take(&mut self.hanging) {
                     self.feed(Input::Performed {
                         ticket,
-                        uid: uid.clone(),
+                        uid: uid.to_owned(),
                         outcome: Outcome::Done,
                     });
                 }
             }
+            "engine" => self.print_engine(),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn print_engine(&mut self) {
+        for c in &self.engine.containers {
+            let exited = matches!(c.state, ContainerState::Exited(_));
+            let alive = if exited { "exited" } else { "running" };
+            writeln!(self.output, "{} {}#{} {alive}", c.id, c.name, c.attempt).unwrap();
+        }
+        for sandbox in &self.engine.sandboxes {
+            writeln!(self.output, "{} sandbox#{}", sandbox.id, sandbox.attempt).unwrap();
+        }
+    }
+
+    fn agent_does(&mut self, name: &str, words: &mut Words<'_>) -> Result<bool, Failed> {
+        match name {
             "restart-agent" => self.agent = Agent::new(node()),
             // wait SECONDS: one tick a second.
             "wait" => {
-                let seconds: u64 = want(next())?.parse()?;
-                for _ in 0..seconds {
+                for _ in 0..words.number::<u64>()? {
                     self.now += Duration::from_secs(1);
                     let before = self.output.len();
                     self.feed(Input::Tick);
@@ -427,29 +482,16 @@ impl Runner for World {
                     }
                 }
             }
-            "engine" => {
-                for container in &self.engine.containers {
-                    let exit = matches!(container.state, ContainerState::Exited(_));
-                    let alive = if exit { "exited" } else { "running" };
-                    let line = format!(
-                        "{} {}#{} {alive}",
-                        container.id, container.name, container.attempt
-                    );
-                    writeln!(self.output, "{line}")?;
-                }
-                for sandbox in &self.engine.sandboxes {
-                    writeln!(self.output, "{} sandbox#{}", sandbox.id, sandbox.attempt)?;
-                }
-            }
+            // log-of UID CONTAINER
             "log-of" => {
-                let (uid, name) = (want(next())?, want(next())?);
-                let newest = self.agent.container_id(&uid, &name, false);
-                let previous = self.agent.container_id(&uid, &name, true);
+                let (uid, name) = (words.word()?, words.word()?);
+                let newest = self.agent.container_id(uid, name, false);
+                let previous = self.agent.container_id(uid, name, true);
                 writeln!(self.output, "{newest:?} {previous:?}")?;
             }
-            name => return Err(format!("unknown command {name}").into()),
+            _ => return Ok(false),
         }
-        Ok(std::mem::take(&mut self.output))
+        Ok(true)
     }
 }
 

@@ -72,6 +72,7 @@ pub struct PortMapping {
 
 /// A container to create and start inside a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "Kubernetes' own switches")]
 pub struct ContainerSpec {
     /// Whose.
     pub pod: PodRef,

@@ -316,12 +316,12 @@ impl<T: Cached> Table<T> {
         };
         let (before, after) = (owners(old.as_deref()), owners(new.as_deref()));
         if before != after {
-            before
-                .iter()
-                .for_each(|owner| self.owned.unlink(&owner.uid, &key));
-            after
-                .iter()
-                .for_each(|owner| self.owned.link(&owner.uid, &key));
+            for owner in &before {
+                self.owned.unlink(&owner.uid, &key);
+            }
+            for owner in &after {
+                self.owned.link(&owner.uid, &key);
+            }
         }
         let unmanaged = |object: Option<&Arc<T>>, owners: &[Owner]| {
             object.is_some() && !owners.iter().any(|owner| owner.controller)

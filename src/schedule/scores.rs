@@ -50,7 +50,7 @@ fn allocated_permille(wanted: Wanted<'_>, state: &NodeState) -> i64 {
     let cpu = state.likely_cpu_millis + wanted.demand.likely_cpu_millis;
     let memory = state.likely_memory_bytes + wanted.demand.likely_memory_bytes;
     let cpu = permille(cpu, state.cpu_millis_max);
-    (cpu + permille(memory, state.memory_bytes_max)) / 2
+    i64::midpoint(cpu, permille(memory, state.memory_bytes_max))
 }
 
 fn pods_here(_: Wanted<'_>, state: &NodeState) -> i64 {

@@ -59,6 +59,10 @@ pub(super) struct Ending {
 /// stop may be joined by a shorter one; once `ending` is set nothing starts any more; `gone` implies that neither
 /// sandbox nor container is left.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 pub(super) struct PodMachine {
     pub(super) pod: PodRef,
     /// What a leader wants; none if nobody wants it.
@@ -431,7 +435,7 @@ impl PodMachine {
                 self.engine.fail(now);
             }
             Flight::Stop(..) | Flight::Remove(_) | Flight::RemoveSandbox(_) | Flight::RemovePod => {
-                self.engine.fail(now)
+                self.engine.fail(now);
             }
         }
     }

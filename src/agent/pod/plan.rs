@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Container;
 use super::super::operation::Operation;
 use super::super::render;
 use super::super::types::{Assignment, ContainerState, GRACE_DEFAULT, PullPolicy};
-use super::slot::Waiting;
+use super::slot::{Slot, Waiting};
 use super::{Ending, Flight, Moment, PodMachine};
 
 /// How long `ErrImagePull` stays visible before it reads `ImagePullBackOff`.
@@ -77,7 +77,7 @@ impl PodMachine {
             exit.is_some_and(|e| e.code != 0 && !restarts(assignment, e.code, init, true))
         };
         let any = render::init_containers(assignment).any(failed);
-        any.then(|| Ending {
+        any.then_some(Ending {
             phase: "Failed",
             reason: None,
             message: None,
@@ -224,8 +224,9 @@ impl PodMachine {
                 continue;
             }
             self.ensure_container(assignment, init, true, moment);
-            let runs = self.slots.get(&init.name).is_some_and(|s| s.is_running());
-            if !began && !(sidecar && runs) {
+            let runs = self.slots.get(&init.name).is_some_and(Slot::is_running);
+            let may_go_on = began || (sidecar && runs);
+            if !may_go_on {
                 return;
             }
         }

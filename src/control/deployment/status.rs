@@ -166,33 +166,7 @@ impl Rollout<'_> {
             let text = format!("{subject} is progressing.");
             replace(conditions, "True", "ReplicaSetUpdated", text, step);
         } else if let Some(current) = current.filter(|_| !settled) {
-            self.judge_deadline(&current, deadline, &subject, conditions, step);
-        }
-    }
-
-    fn judge_deadline(
-        &self,
-        current: &DeploymentCondition,
-        deadline: i32,
-        subject: &str,
-        conditions: &mut Vec<DeploymentCondition>,
-        step: &mut Step<'_>,
-    ) {
-        if reason_is(Some(current), TIMED_OUT) {
-            return;
-        }
-        let deadline = Duration::from_secs(u64::try_from(deadline).unwrap_or_default());
-        let since = current
-            .last_update_time
-            .as_ref()
-            .map_or(step.now, |time| time.0);
-        let elapsed = Duration::try_from(step.now.duration_since(since)).unwrap_or_default();
-        if elapsed > deadline {
-            let text = format!("{subject} has timed out progressing.");
-            set(conditions, PROGRESSING, "False", TIMED_OUT, text, step);
-        } else {
-            step.outcome
-                .requeue_within(deadline - elapsed + DEADLINE_SLACK);
+            judge_deadline(&current, deadline, &subject, conditions, step);
         }
     }
 
@@ -203,6 +177,32 @@ impl Rollout<'_> {
             || format!("Deployment {:?}", self.key.name),
             |name| format!("ReplicaSet {name:?}"),
         )
+    }
+}
+
+/// Says so when nothing has moved for longer than the deadline, and else asks to look again then.
+fn judge_deadline(
+    current: &DeploymentCondition,
+    deadline: i32,
+    subject: &str,
+    conditions: &mut Vec<DeploymentCondition>,
+    step: &mut Step<'_>,
+) {
+    if reason_is(Some(current), TIMED_OUT) {
+        return;
+    }
+    let deadline = Duration::from_secs(u64::try_from(deadline).unwrap_or_default());
+    let since = current
+        .last_update_time
+        .as_ref()
+        .map_or(step.now, |time| time.0);
+    let elapsed = Duration::try_from(step.now.duration_since(since)).unwrap_or_default();
+    if elapsed > deadline {
+        let text = format!("{subject} has timed out progressing.");
+        set(conditions, PROGRESSING, "False", TIMED_OUT, text, step);
+    } else {
+        step.outcome
+            .requeue_within(deadline.saturating_sub(elapsed) + DEADLINE_SLACK);
     }
 }
 

@@ -60,6 +60,8 @@ impl Program {
     pub(super) fn tar(&self) -> io::Result<Vec<u8>> {
         let mut tar = tar::Builder::new(Vec::new());
         tar.follow_symlinks(true);
+        // The engine does not read GNU's sparse entries, and linkers leave holes in executables.
+        tar.sparse(false);
         let mut packed = BTreeSet::new();
         let own = self.path_inside();
         tar.append_path_with_name(&self.executable, own.trim_start_matches('/'))?;

@@ -111,10 +111,13 @@ impl DockerRuntime {
             .with_timeout(Duration::from_secs(ANSWER_SECONDS_MAX));
         let docker = docker.negotiate_version().await;
         let docker = docker.map_err(|error| VersionError::Unavailable(error.to_string()))?;
+        let info = docker.info().await;
+        let info = info.map_err(|error| VersionError::Unavailable(errors::text(&error)))?;
         let changed = Rc::new(watch::Sender::new(0));
         let events = actix_rt::spawn(watch_events(
             docker.clone(),
             options.scope.clone(),
+            info.system_time.unwrap_or_default(),
             Rc::clone(&changed),
         ));
         Ok(Self {
@@ -253,8 +256,14 @@ impl DockerRuntime {
     }
 }
 
-/// Bumps the counter at every event; where the stream breaks, at its return too, since events were missed.
-async fn watch_events(docker: Docker, scope: String, changed: Rc<watch::Sender<u64>>) {
+/// Bumps the counter at every event after `since`, by the engine's clock: what happens before the stream is open, at
+/// first or again after a break, is sent when it is.
+async fn watch_events(
+    docker: Docker,
+    scope: String,
+    mut since: String,
+    changed: Rc<watch::Sender<u64>>,
+) {
     let label = format!("{}={scope}", labels::SCOPE);
     let filters = [
         ("type", vec!["container".to_owned()]),
@@ -266,11 +275,15 @@ async fn watch_events(docker: Docker, scope: String, changed: Rc<watch::Sender<u
             .clone()
             .map(|(key, values)| (key.to_owned(), values));
         let options = EventsOptions {
+            since: Some(since.clone()),
             filters: Some(filters.into_iter().collect()),
             ..EventsOptions::default()
         };
         let mut events = docker.events(Some(options));
-        while let Some(Ok(_)) = events.next().await {
+        while let Some(Ok(event)) = events.next().await {
+            if let Some(second) = event.time {
+                since = second.to_string();
+            }
             changed.send_modify(|count| *count += 1);
         }
         tokio::time::sleep(EVENTS_RETRY).await;
@@ -505,11 +518,14 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn open_log(&self, id: &str, query: &LogQuery) -> Result<LogPieces, LogError> {
         let inspected = self.docker.inspect_container(id, None).await;
-        inspected.map_err(|error| match errors::is_missing(&error) {
-            true => LogError::NotFound(id.to_owned()),
-            false => LogError::Engine(errors::text(&error)),
+        inspected.map_err(|error| {
+            if errors::is_missing(&error) {
+                LogError::NotFound(id.to_owned())
+            } else {
+                LogError::Engine(errors::text(&error))
+            }
         })?;
-        let since = query.since.map_or(0, |since| since.as_second());
+        let since = query.since.map_or(0, Timestamp::as_second);
         let options = LogsOptions {
             follow: query.follow,
             stdout: true,

@@ -37,7 +37,7 @@ use super::runtime::{
 use super::volumes::VolumeStore;
 use crate::agent::{
     ContainerRecord, ContainerSpec, ContainerState, EXIT_CODE_UNKNOWN, Exit, Inventory, PodRef,
-    PodUsage, SandboxRecord, SandboxSpec, Volume,
+    PodUsage, SandboxRecord, SandboxSpec, Usage, Volume,
 };
 
 /// The image (any tag) that stands for this program's own `web` command.
@@ -422,11 +422,16 @@ impl ContainerRuntime for ProcessRuntime {
                 let Some(saved) = load::<SavedContainer>(&place.state()) else {
                     continue;
                 };
-                let alive = saved.process.is_alive();
-                let usage = self.cgroups.usage(&place.id).filter(|_| alive);
-                if let Some(usage) = usage.or_else(|| saved.process.usage()) {
-                    containers.insert(saved.name, usage);
-                }
+                let Some(own) = saved.process.usage() else {
+                    continue;
+                };
+                // What a process touched before it entered its group is charged to no group: never below its own.
+                let group = self.cgroups.usage(&place.id).unwrap_or_default();
+                let usage = Usage {
+                    cpu_nanos: group.cpu_nanos.max(own.cpu_nanos),
+                    memory_bytes: group.memory_bytes.max(own.memory_bytes),
+                };
+                containers.insert(saved.name, usage);
             }
             if !containers.is_empty() {
                 let uid = file_name(&pod);
