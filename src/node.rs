@@ -16,10 +16,12 @@ use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial;
 use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
+use crate::actors::informer::{CacheReader, Informer};
 use crate::actors::joiner::{Introduction, Joiner};
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
 use crate::actors::membership::Membership;
+use crate::actors::messages::Submit;
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
 use crate::actors::node_agent::NodeAgent;
 use crate::actors::node_links::NodeLinks;
@@ -113,6 +115,7 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     tracing::info!(name = options.name, %id, address = contact.address, "incarnation starts");
 
     let registry = Registry::new();
+    env.machine.register(&registry)?;
     let parts = Parts::start(&env, &options, id, &contact, &registry)?;
     tokio::task::spawn_local(server::serve(peers, parts.doorman(id, contact)));
     let gate = Gate {
@@ -168,15 +171,7 @@ impl Parts {
                 StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
             let submit = front.clone().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
-            let links = NodeLinks::new(env, submit.clone(), peer.clone(), cluster_metrics).start();
-            let controllers = ControllerHost::new(
-                controllers(),
-                submit.clone(),
-                env.clock.clone(),
-                env.entropy.clone(),
-            )
-            .start();
-            let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
+            let informer = informer(env, submit, peer.clone(), cluster_metrics);
             let own = dial::Introduction {
                 id,
                 contact: contact.encode(),
@@ -191,12 +186,7 @@ impl Parts {
             let neighbours = Neighbours {
                 send: sender.recipient(),
                 published: front.clone().recipient(),
-                leader_team: vec![
-                    LeaderMember::of(&membership),
-                    LeaderMember::of(&controllers),
-                    LeaderMember::of(&scheduler),
-                    LeaderMember::of(&links),
-                ],
+                leader_team: vec![LeaderMember::of(&membership), LeaderMember::of(&informer)],
             };
             made = Some((front, membership));
             RaftPeer::new(
@@ -291,6 +281,31 @@ impl Parts {
             agent: self.agent.clone(),
         }
     }
+}
+
+/// Starts the leader's own actors, behind the one that tells them of every object.
+fn informer(
+    env: &Env,
+    submit: Recipient<Submit>,
+    peer: Addr<RaftPeer>,
+    metrics: ClusterMetrics,
+) -> Addr<Informer> {
+    let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
+    let controllers = ControllerHost::new(
+        controllers(),
+        submit.clone(),
+        clock.clone(),
+        entropy.clone(),
+    )
+    .start();
+    let scheduler = Scheduler::new(submit.clone(), clock, entropy).start();
+    let links = NodeLinks::new(env, submit, peer, metrics).start();
+    let readers = vec![
+        CacheReader::of(&controllers),
+        CacheReader::of(&scheduler),
+        CacheReader::of(&links),
+    ];
+    Informer::new(readers).start()
 }
 
 /// What the agent is told of its node.

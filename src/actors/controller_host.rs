@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::messages::{Applied, BecameLeader, LostLeadership, SUBMIT_REQUESTS_MAX, Submit};
+use super::informer::{CacheBegan, CacheChanged, CacheEnded};
+use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
 use crate::control::{Controller, EventTtl, Outcome, WorkQueue};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -318,15 +319,11 @@ impl Actor for ControllerHost {
     type Context = Context<Self>;
 }
 
-impl Handler<BecameLeader> for ControllerHost {
+impl Handler<CacheBegan> for ControllerHost {
     type Result = ();
 
-    fn handle(&mut self, BecameLeader { term, view }: BecameLeader, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CacheBegan { term, cache, view }: CacheBegan, ctx: &mut Context<Self>) {
         self.epoch += 1;
-        let (cache, unreadable) = Cache::fill(&view);
-        for (key, error) in unreadable {
-            tracing::error!(key, %error, "a stored object cannot be read");
-        }
         let mut queues = Vec::new();
         for controller in &self.controllers {
             let mut queue = WorkQueue::default();
@@ -337,9 +334,9 @@ impl Handler<BecameLeader> for ControllerHost {
         }
         tracing::debug!(term, "controllers start");
         self.reign = Some(Reign {
+            applied: cache.revision(),
             cache,
             queues,
-            applied: view.revision(),
             awaiting: BTreeMap::new(),
             in_flight: 0,
             next_controller: 0,
@@ -350,28 +347,25 @@ impl Handler<BecameLeader> for ControllerHost {
     }
 }
 
-impl Handler<LostLeadership> for ControllerHost {
+impl Handler<CacheEnded> for ControllerHost {
     type Result = ();
 
-    fn handle(&mut self, _: LostLeadership, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: CacheEnded, ctx: &mut Context<Self>) {
         self.epoch += 1;
         self.reign = None;
         self.set_timer(self.clock.now(), ctx);
     }
 }
 
-impl Handler<Applied> for ControllerHost {
+impl Handler<CacheChanged> for ControllerHost {
     type Result = ();
 
-    fn handle(&mut self, Applied { view, events }: Applied, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: CacheChanged, ctx: &mut Context<Self>) {
         let Some(reign) = &mut self.reign else { return };
-        let (changes, unreadable) = reign.cache.apply(&events);
-        for (key, error) in unreadable {
-            tracing::error!(key, %error, "a stored object cannot be read");
-        }
-        reign.events.take(&events);
-        reign.applied = view.revision();
-        for change in &changes {
+        reign.cache = message.cache;
+        reign.events.take(&message.events);
+        reign.applied = reign.cache.revision();
+        for change in message.changes.iter() {
             for (controller, queue) in self.controllers.iter().zip(&mut reign.queues) {
                 for key in controller.keys_for(change, &reign.cache) {
                     queue.add(key);

@@ -9,6 +9,7 @@ mod describe;
 pub mod dial;
 pub mod doors;
 pub mod gate;
+pub mod informer;
 pub mod joiner;
 pub mod link_end;
 pub mod logs;
