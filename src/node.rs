@@ -151,40 +151,39 @@ struct Parts {
     cluster: watch::Receiver<Option<ClusterId>>,
 }
 
-impl Parts {
-    /// Starts all actors. Those that need each other are made inside the context of the one they all need.
+/// Consensus and what stands around it.
+struct Consensus {
+    peer: Addr<RaftPeer>,
+    front: Addr<StoreFront>,
+    membership: Addr<Membership>,
+    known: watch::Receiver<Option<Known>>,
+}
+
+impl Consensus {
+    /// Starts the peer; what the peer and its neighbours need of each other is made inside its context.
     fn start(
         env: &Env,
-        options: &Options,
-        id: PeerId,
-        contact: &Contact,
+        voters: usize,
+        own: dial::Introduction,
+        caller: Addr<Caller>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
-        let raft_metrics = RaftMetrics::new(registry)?;
-        let cluster_metrics = ClusterMetrics::new(registry)?;
-        let caller = Caller::new(env.network.clone()).start();
+        let (metrics, figures) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
         let (tell, known) = watch::channel(None);
+        let (network, clock, entropy) =
+            (env.network.clone(), env.clock.clone(), env.entropy.clone());
         let mut made = None;
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
-            let front =
-                StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
+            let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
             let submit = front.clone().recipient();
-            let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
-            let informer = informer(env, submit, peer.clone(), cluster_metrics);
-            let own = dial::Introduction {
-                id,
-                contact: contact.encode(),
-            };
-            let sender = Peers::new(
-                own,
-                env.network.clone(),
-                env.entropy.clone(),
-                peer.recipient(),
-            )
-            .start();
+            let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
+            let informer = informer(env, submit, peer.clone(), figures);
+            let id = own.id;
             let neighbours = Neighbours {
-                send: sender.recipient(),
+                send: Peers::new(own, network, entropy.clone(), peer.recipient())
+                    .start()
+                    .recipient(),
                 published: front.clone().recipient(),
                 leader_team: vec![LeaderMember::of(&membership), LeaderMember::of(&informer)],
             };
@@ -192,13 +191,60 @@ impl Parts {
             RaftPeer::new(
                 id,
                 raft::Config::default(),
-                env.clock.clone(),
-                env.entropy.clone(),
+                clock,
+                entropy,
                 neighbours,
-                raft_metrics,
+                metrics,
             )
         });
         let (front, membership) = made.expect("the context runs its closure at once");
+        Ok(Self {
+            peer,
+            front,
+            membership,
+            known,
+        })
+    }
+}
+
+/// Starts the agent and the end of the leader's link, which need each other.
+fn agent(
+    env: &Env,
+    info: NodeInfo,
+    id: PeerId,
+    joiner: Addr<Joiner>,
+) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
+    let (runtime, clock, entropy) = (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
+    let mut agent = None;
+    let link = LinkEnd::create(|ctx| {
+        let started =
+            NodeAgent::new(info, runtime, clock, entropy, ctx.address().recipient()).start();
+        agent = Some(started.clone());
+        LinkEnd::new(id, started, joiner)
+    });
+    (link, agent.expect("the context runs its closure at once"))
+}
+
+impl Parts {
+    /// Starts all actors.
+    fn start(
+        env: &Env,
+        options: &Options,
+        id: PeerId,
+        contact: &Contact,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let caller = Caller::new(env.network.clone()).start();
+        let own = dial::Introduction {
+            id,
+            contact: contact.encode(),
+        };
+        let Consensus {
+            peer,
+            front,
+            membership,
+            known,
+        } = Consensus::start(env, options.voters, own, caller.clone(), registry)?;
         let introduction = Introduction {
             id,
             contact: contact.clone(),
@@ -214,23 +260,7 @@ impl Parts {
         );
         let cluster = joiner.subscribe();
         let joiner = joiner.start();
-        let mut agent = None;
-        let link = LinkEnd::create(|ctx| {
-            let reports = ctx.address().recipient();
-            let (runtime, clock, entropy) =
-                (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
-            let started = NodeAgent::new(
-                node_info(env, options, contact),
-                runtime,
-                clock,
-                entropy,
-                reports,
-            )
-            .start();
-            agent = Some(started.clone());
-            LinkEnd::new(id, started, joiner.clone())
-        });
-        let agent = agent.expect("the context runs its closure at once");
+        let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
         let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
         Ok(Self {
             peer,

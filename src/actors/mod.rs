@@ -13,6 +13,7 @@ pub mod informer;
 pub mod joiner;
 pub mod link_end;
 pub mod logs;
+mod member;
 pub mod membership;
 pub mod messages;
 pub mod metrics;
