@@ -64,7 +64,7 @@ pub(super) fn evict(
             match patience(pod, taint, ours) {
                 None => {}
                 Some(patience) if patience > elapsed => {
-                    outcome.requeue_within(patience.saturating_sub(elapsed))
+                    outcome.requeue_within(patience.saturating_sub(elapsed));
                 }
                 Some(_) => remove(pod_key, pod, ours, now, entropy, outcome),
             }
