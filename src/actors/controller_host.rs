@@ -43,8 +43,8 @@ struct Job {
     key: ObjectKey,
     /// How many replies are its own.
     requests: usize,
-    /// Events to tell, by the position of the request that must have succeeded; `None` for none.
-    events: Vec<(Option<usize>, Request)>,
+    /// Events to tell, by the position of the request that must have succeeded.
+    events: Vec<(usize, Request)>,
     requeue_after: Option<Duration>,
     /// There was more than one submit can carry.
     cut: bool,
@@ -255,9 +255,8 @@ impl ControllerHost {
         if let Some(delay) = job.requeue_after {
             queue.add_at(key.clone(), now + delay);
         }
-        let succeeded =
-            |at: &Option<usize>| at.is_none_or(|at| matches!(replies.get(at), Some(Ok(_))));
-        let events = job.events.into_iter().filter(|(at, _)| succeeded(at));
+        let succeeded = |at: usize| matches!(replies.get(at), Some(Ok(_)));
+        let events = job.events.into_iter().filter(|(at, _)| succeeded(*at));
         let events = events.map(|(_, event)| event).collect();
         let revisions = replies.iter().flatten().map(|reply| reply.revision);
         let last = revisions.max().unwrap_or_default();
@@ -293,10 +292,10 @@ impl Batch {
             cut: outcome.writes.len() > SUBMIT_REQUESTS_MAX,
         };
         for write in outcome.writes.into_iter().take(SUBMIT_REQUESTS_MAX) {
-            let at = write.request.is_some().then_some(job.requests);
-            job.requests += usize::from(write.request.is_some());
-            self.requests.extend(write.request);
-            job.events.extend(write.event.map(|event| (at, event)));
+            job.events
+                .extend(write.event.map(|event| (job.requests, event)));
+            job.requests += 1;
+            self.requests.push(write.request);
         }
         job
     }
