@@ -12,6 +12,7 @@ use kagero::actors::doors::Known;
 use kagero::cli::client::Client;
 use kagero::env::Env;
 use kagero::env::entropy::Entropy;
+use kagero::env::machine::NoMachine;
 use kagero::node::{self, Options};
 use tokio::sync::watch;
 
@@ -170,6 +171,7 @@ async fn host(
         clock: Rc::new(SimClock),
         entropy: entropy.clone(),
         runtime: Rc::new(FakeRuntime::new(machine.clone(), entropy)),
+        machine: Rc::new(NoMachine),
     };
     let options = Options {
         name: name.clone(),

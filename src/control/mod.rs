@@ -87,7 +87,7 @@ impl Outcome {
     /// Adds a write without an event.
     fn write(&mut self, request: Request) {
         self.writes.push(Write {
-            request: Some(request),
+            request,
             event: None,
         });
     }
@@ -95,7 +95,7 @@ impl Outcome {
     /// Adds a write that is told to people once it has succeeded.
     fn write_and_tell(&mut self, request: Request, event: Request) {
         self.writes.push(Write {
-            request: Some(request),
+            request,
             event: Some(event),
         });
     }
@@ -110,8 +110,8 @@ impl Outcome {
 /// One write and what is said about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
-    /// The write; `None` if there is only something to say.
-    pub request: Option<Request>,
+    /// The write.
+    pub request: Request,
     /// Creates a v1 Event; sent only after `request` has succeeded, and never retried.
     pub event: Option<Request>,
 }
