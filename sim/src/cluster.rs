@@ -13,9 +13,9 @@ use kagero::env::entropy::Entropy;
 use kagero::node::{self, Options};
 
 use crate::checkers::Checks;
-use crate::edges::{FakeRuntime, SimClock, SimNetwork};
+use crate::edges::{FakeRuntime, SimClock};
 use crate::trace::Trace;
-use crate::world::{API_PORT, Fault, Plan, World};
+use crate::world::{API_PORT, CLIENT, Fault, Plan, World};
 use crate::{settle, writers};
 
 /// A step of the world; finer steps cost time and find nothing (FACTS.md: 224–377 × real time at 5–10 ms).
@@ -25,8 +25,6 @@ const LATENCY_MS: (u64, u64) = (1, 10);
 /// A full backlog panics in turmoil.
 const TCP_CAPACITY: usize = 65_536;
 const PEER_PORT: u16 = 7443;
-/// The host that scenarios and background writers run on.
-const CLIENT: &str = "client";
 
 /// Runs a plan until the scenario is done and the cluster has settled; the first error, or broken property, ends it.
 pub fn run<F>(plan: &Plan, trace: &Trace, scenario: impl FnOnce(World) -> F) -> turmoil::Result
@@ -86,7 +84,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     let machine = world.machine(&name).clone();
     let plan = world.plan();
     let env = Env {
-        network: Rc::new(SimNetwork),
+        network: Rc::new(world.network(&name)),
         clock: Rc::new(SimClock),
         entropy: entropy.clone(),
         runtime: Rc::new(FakeRuntime::new(machine.clone(), entropy)),
@@ -118,38 +116,41 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
 
 /// Does what a scenario asked for.
 fn apply(sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
-    world.note(&format!("fault {fault:?}"));
+    world.note_at(sim.elapsed(), &format!("fault {fault:?}"));
     match fault {
         Fault::LoseMachine(name) => {
             // Cut first, so that nobody hears the connections close: a lost machine says nothing.
-            cut(sim, world, name);
-            sim.partition(name.as_str(), CLIENT);
+            cut(sim, world, name, CLIENT, true);
+            cut_from_others(sim, world, name, true);
             sim.crash(name.as_str());
             world.machine(name).lose();
             world.set_known(name, None);
         }
         Fault::ReturnMachine(name) => {
-            mend(sim, world, name);
-            sim.repair(name.as_str(), CLIENT);
+            cut(sim, world, name, CLIENT, false);
+            cut_from_others(sim, world, name, false);
             sim.bounce(name.as_str());
         }
         Fault::RestartProcess(name) => {
             world.set_known(name, None);
             sim.bounce(name.as_str());
         }
-        Fault::CutOff(name) => cut(sim, world, name),
-        Fault::Heal(name) => mend(sim, world, name),
+        Fault::CutOff(name) => cut_from_others(sim, world, name, true),
+        Fault::Heal(name) => cut_from_others(sim, world, name, false),
     }
 }
 
-fn cut(sim: &turmoil::Sim<'_>, world: &World, name: &str) {
+fn cut_from_others(sim: &turmoil::Sim<'_>, world: &World, name: &str, cut: bool) {
     for other in world.others(name) {
-        sim.partition(name, other);
+        self::cut(sim, world, name, &other, cut);
     }
 }
 
-fn mend(sim: &turmoil::Sim<'_>, world: &World, name: &str) {
-    for other in world.others(name) {
-        sim.repair(name, other);
+fn cut(sim: &turmoil::Sim<'_>, world: &World, one: &str, other: &str, cut: bool) {
+    world.cuts().set(one, other, cut);
+    if cut {
+        sim.partition(one, other);
+    } else {
+        sim.repair(one, other);
     }
 }

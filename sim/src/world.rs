@@ -14,12 +14,14 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::checkers::acknowledged::Acknowledged;
-use crate::edges::SimNetwork;
+use crate::edges::{Cuts, SimNetwork};
 use crate::machine::{Machine, Stop};
 use crate::trace::Trace;
 
 /// Where every node's API listens.
 pub const API_PORT: u16 = 6443;
+/// The host that scenarios and background writers run on.
+pub(crate) const CLIENT: &str = "client";
 /// Sets the scenario's chance apart from the network's and the nodes', which come from the same seed.
 const SCENARIO_STREAM: u64 = 0x5ce2_a210;
 
@@ -81,6 +83,7 @@ struct Inner {
     plan: Plan,
     machines: BTreeMap<String, Machine>,
     known: RefCell<BTreeMap<String, watch::Receiver<Option<Known>>>>,
+    cuts: Cuts,
     faults: RefCell<Vec<Fault>>,
     chance: RefCell<StdRng>,
     trace: Trace,
@@ -103,6 +106,7 @@ impl World {
             plan: plan.clone(),
             machines: machines.collect(),
             known: RefCell::default(),
+            cuts: Cuts::default(),
             faults: RefCell::default(),
             chance: RefCell::new(StdRng::seed_from_u64(plan.seed ^ SCENARIO_STREAM)),
             trace: trace.clone(),
@@ -182,12 +186,28 @@ impl World {
 
     /// A client of a node's API.
     pub fn client(&self, node: &str) -> Client {
-        Client::new(Rc::new(SimNetwork), format!("{node}:{API_PORT}"))
+        let network = Rc::new(self.network(CLIENT));
+        Client::new(network, format!("{node}:{API_PORT}"))
+    }
+
+    /// The network as a host sees it.
+    pub(crate) fn network(&self, host: &str) -> SimNetwork {
+        SimNetwork::new(host, self.cuts().clone())
+    }
+
+    /// Where no word passes.
+    pub(crate) fn cuts(&self) -> &Cuts {
+        &self.inner.cuts
     }
 
     /// Writes a line into the trace.
     pub fn note(&self, what: &str) {
         self.inner.trace.note(what);
+    }
+
+    /// The same for the driver, which stands outside of the world's time.
+    pub(crate) fn note_at(&self, at: Duration, what: &str) {
+        self.inner.trace.note_at(at, what);
     }
 
     /// Says what the scenario waits for; a run that reaches its limit reports it.

@@ -18,7 +18,7 @@ const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const INTO_MS: (u64, u64) = (0, 4_000);
 const AWAY_MS: (u64, u64) = (5_000, 40_000);
 /// How often the promises are looked at.
-const LOOK_MS: u64 = 50;
+const LOOK_MS: u64 = 200;
 
 pub(super) async fn play(world: World) -> turmoil::Result {
     let leader = formed(&world).await;
