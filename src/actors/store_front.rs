@@ -127,6 +127,10 @@ impl Handler<Published> for StoreFront {
     type Result = ();
 
     fn handle(&mut self, published: Published, _: &mut Self::Context) {
+        if published.standing.contacts.is_empty() {
+            // Admitted, but sent no state: this node holds no replica, and its emptiness must not be served as one.
+            return;
+        }
         if published.restored {
             // The history before the snapshot is not known here: whoever watches must list anew.
             self.watchers.clear();
