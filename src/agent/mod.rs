@@ -7,7 +7,6 @@
 mod node;
 mod operation;
 mod pod;
-pub mod quantity;
 pub mod render;
 mod status;
 #[cfg(test)]

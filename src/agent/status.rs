@@ -11,9 +11,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pod::{Instance, PodMachine, Slot, restarts};
-use super::quantity;
 use super::render::{self, NodeInfo};
 use super::types::{Assignment, ContainerState, Exit};
+use crate::resource::quantity::Quantity;
 
 /// The status to tell the leader.
 pub(super) fn status(
@@ -341,8 +341,8 @@ pub fn qos_class(assignment: &Assignment) -> &'static str {
         };
         let quantity = list.as_ref().and_then(|list| list.get(name));
         quantity
-            .and_then(|q| quantity::millis(q).ok())
-            .filter(|m| *m > 0)
+            .and_then(|text| Quantity::parse(&text.0).ok())
+            .filter(|amount| amount.millis() > 0)
     };
     let names = ["cpu", "memory"];
     let none = |r: &ResourceRequirements| {

@@ -68,28 +68,30 @@ fn status(pod: &Pod) -> Option<&PodStatus> {
 }
 
 /// What the pod requests, by Kubernetes' rule: the containers and sidecars run together; an init container runs
-/// beside the sidecars started before it, so the larger of the two counts; `overhead` comes on top.
+/// beside the sidecars started before it, so the larger of the two counts; `overhead` comes on top. A sum beyond
+/// `u64::MAX` is that.
 pub fn requests(pod: &Pod) -> Result<Requests, QuantityError> {
     let Some(spec) = &pod.spec else {
         return Ok(Requests::default());
     };
     let one = |name: &str| -> Result<u64, QuantityError> {
-        let (mut sidecars, mut peak) = (0, 0);
+        let (mut sidecars, mut peak) = (0_u64, 0_u64);
         for container in spec.init_containers.iter().flatten() {
             let wanted = request_of(container, name)?;
             if container.restart_policy.as_deref() == Some("Always") {
-                sidecars += wanted;
+                sidecars = wanted.saturating_add(sidecars);
                 peak = peak.max(sidecars);
             } else {
-                peak = peak.max(sidecars + wanted);
+                peak = peak.max(wanted.saturating_add(sidecars));
             }
         }
         let mut together = sidecars;
         for container in &spec.containers {
-            together += request_of(container, name)?;
+            together = together.saturating_add(request_of(container, name)?);
         }
         let overhead = spec.overhead.as_ref().and_then(|map| map.get(name));
-        Ok(together.max(peak) + overhead.map_or(Ok(0), |text| amount(name, text))?)
+        let overhead = overhead.map_or(Ok(0), |text| amount(name, text))?;
+        Ok(together.max(peak).saturating_add(overhead))
     };
     Ok(Requests {
         cpu_millis: one("cpu")?,
@@ -108,12 +110,11 @@ fn request_of(container: &Container, name: &str) -> Result<u64, QuantityError> {
 /// CPU in thousandths, everything else in whole units.
 fn amount(name: &str, text: &Text) -> Result<u64, QuantityError> {
     let quantity = Quantity::parse(&text.0)?;
-    let amount = if name == "cpu" {
+    Ok(if name == "cpu" {
         quantity.millis()
     } else {
-        i128::from(quantity.value())
-    };
-    u64::try_from(amount.max(0)).map_err(|_| QuantityError::Range)
+        quantity.value()
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +168,16 @@ mod tests {
         let wanted = Requests {
             cpu_millis: 251,
             memory_bytes: 2,
+        };
+        assert_eq!(requests(&pod(spec, json!({}))), Ok(wanted));
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_the_most() {
+        let spec = json!({"containers": [container("9E", "7Ei"), container("9E", "7Ei"), container("1", "7Ei")]});
+        let wanted = Requests {
+            cpu_millis: u64::MAX,
+            memory_bytes: u64::MAX,
         };
         assert_eq!(requests(&pod(spec, json!({}))), Ok(wanted));
     }

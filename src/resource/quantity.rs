@@ -67,24 +67,32 @@ impl Quantity {
         })
     }
 
-    /// In thousandths, rounded up: `100m` is 100.
-    pub fn millis(self) -> i128 {
-        div_up(self.nanos, NANOS / 1_000)
+    /// In thousandths, rounded up: `100m` is 100. Less than zero is 0, and more than `u64::MAX` that.
+    pub fn millis(self) -> u64 {
+        self.in_units_of(NANOS / 1_000)
     }
 
-    /// In whole units, rounded up: `1Ki` is 1024.
-    pub fn value(self) -> i64 {
-        i64::try_from(div_up(self.nanos, NANOS)).expect("parse keeps it within 63 bits")
+    /// In whole units, rounded up: `1Ki` is 1024. Less than zero is 0.
+    pub fn value(self) -> u64 {
+        self.in_units_of(NANOS)
+    }
+
+    /// How many of `divisor` it is, rounded up, as `resourceFieldRef` counts. A divisor that is not positive counts
+    /// as one. Less than zero is 0, and more than `u64::MAX` that.
+    pub fn divided_by(self, divisor: Self) -> u64 {
+        if divisor.nanos <= 0 {
+            return self.value();
+        }
+        self.in_units_of(divisor.nanos)
+    }
+
+    fn in_units_of(self, nanos: i128) -> u64 {
+        u64::try_from(div_up(self.nanos.max(0), nanos)).unwrap_or(u64::MAX)
     }
 
     /// Whether it is below zero.
     pub fn is_negative(self) -> bool {
         self.nanos < 0
-    }
-
-    /// Whether it is a multiple of a whole unit.
-    pub fn is_whole(self) -> bool {
-        self.nanos % NANOS == 0
     }
 }
 
@@ -166,14 +174,10 @@ mod tests {
             ("5.", 5_000, 5),
             ("1500u", 2, 1),
             ("+2", 2_000, 2),
-            ("-2", -2_000, -2),
+            ("-2", 0, 0),
             ("1e3", 1_000_000, 1_000),
             ("1E-1", 100, 1),
-            (
-                "2E",
-                2_000_000_000_000_000_000_000,
-                2_000_000_000_000_000_000,
-            ),
+            ("2E", u64::MAX, 2_000_000_000_000_000_000),
             ("128974848", 128_974_848_000, 128_974_848),
             ("129M", 129_000_000_000, 129_000_000),
             ("123Mi", 128_974_848_000, 128_974_848),
@@ -182,11 +186,7 @@ mod tests {
             ("0.1Ki", 102_400, 103),
             ("0.0000000001", 1, 1),
             ("0000000000000000000000000000000000000000001", 1_000, 1),
-            (
-                "9223372036854775807",
-                i128::from(i64::MAX) * 1_000,
-                i64::MAX,
-            ),
+            ("9223372036854775807", u64::MAX, i64::MAX as u64),
         ];
         for (text, millis, value) in cases {
             let parsed = Quantity::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -210,6 +210,19 @@ mod tests {
         ] {
             assert_eq!(Quantity::parse(text), Err(QuantityError::Range), "{text}");
         }
+    }
+
+    #[test]
+    fn divides_upwards() {
+        let divided = |quantity: &str, divisor: &str| {
+            let parse = |text| Quantity::parse(text).expect("a number");
+            parse(quantity).divided_by(parse(divisor))
+        };
+        assert_eq!(divided("250m", "1"), 1);
+        assert_eq!(divided("250m", "1m"), 250);
+        assert_eq!(divided("65Mi", "1Mi"), 65);
+        assert_eq!(divided("3", "0"), 3);
+        assert_eq!(divided("-3", "1"), 0);
     }
 
     proptest::proptest! {

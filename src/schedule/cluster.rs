@@ -26,10 +26,11 @@ pub(crate) struct NodeState {
     pub(crate) cpu_millis_max: u64,
     pub(crate) memory_bytes_max: u64,
     pub(crate) pods_max: u64,
-    pub(crate) cpu_millis: u64,
-    pub(crate) memory_bytes: u64,
-    pub(crate) likely_cpu_millis: u64,
-    pub(crate) likely_memory_bytes: u64,
+    /// Sums over its pods, wider than what one pod can ask for: a client may bind any number of them by itself.
+    pub(crate) cpu_millis: u128,
+    pub(crate) memory_bytes: u128,
+    pub(crate) likely_cpu_millis: u128,
+    pub(crate) likely_memory_bytes: u128,
     pub(crate) pods: u64,
     pub(crate) ports: Vec<HostPort>,
     /// Pods here of each controller, by its UID.
@@ -145,20 +146,18 @@ impl Cluster {
 impl NodeState {
     fn describe(&mut self, node: Option<Arc<Node>>) {
         let amount = |name: &str| allocatable(node.as_deref(), name);
-        let whole = |q: Quantity| u64::try_from(q.value()).unwrap_or_default();
-        self.cpu_millis_max =
-            amount("cpu").map_or(0, |q| u64::try_from(q.millis()).unwrap_or_default());
-        self.memory_bytes_max = amount("memory").map_or(0, whole);
-        self.pods_max = amount("pods").map_or(PODS_MAX_DEFAULT, whole);
+        self.cpu_millis_max = amount("cpu").map_or(0, Quantity::millis);
+        self.memory_bytes_max = amount("memory").map_or(0, Quantity::value);
+        self.pods_max = amount("pods").map_or(PODS_MAX_DEFAULT, Quantity::value);
         self.ready = node.as_deref().is_some_and(is_ready);
         self.node = node;
     }
 
     fn add(&mut self, demand: &Demand) {
-        self.cpu_millis += demand.cpu_millis;
-        self.memory_bytes += demand.memory_bytes;
-        self.likely_cpu_millis += demand.likely_cpu_millis;
-        self.likely_memory_bytes += demand.likely_memory_bytes;
+        self.cpu_millis += u128::from(demand.cpu_millis);
+        self.memory_bytes += u128::from(demand.memory_bytes);
+        self.likely_cpu_millis += u128::from(demand.likely_cpu_millis);
+        self.likely_memory_bytes += u128::from(demand.likely_memory_bytes);
         self.pods += 1;
         self.ports.extend(demand.ports.iter().cloned());
         if let Some(owner) = &demand.owner {
@@ -168,10 +167,10 @@ impl NodeState {
 
     fn subtract(&mut self, demand: &Demand) {
         assert!(self.pods > 0, "only what was added is subtracted");
-        self.cpu_millis -= demand.cpu_millis;
-        self.memory_bytes -= demand.memory_bytes;
-        self.likely_cpu_millis -= demand.likely_cpu_millis;
-        self.likely_memory_bytes -= demand.likely_memory_bytes;
+        self.cpu_millis -= u128::from(demand.cpu_millis);
+        self.memory_bytes -= u128::from(demand.memory_bytes);
+        self.likely_cpu_millis -= u128::from(demand.likely_cpu_millis);
+        self.likely_memory_bytes -= u128::from(demand.likely_memory_bytes);
         self.pods -= 1;
         for port in &demand.ports {
             if let Some(at) = self.ports.iter().position(|p| p == port) {

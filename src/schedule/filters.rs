@@ -111,7 +111,9 @@ fn resources(wanted: Wanted<'_>, _: &Node, state: &NodeState) -> Vec<Reason> {
         memory_bytes,
         ..
     } = *wanted.demand;
-    let lacks = |asked: u64, taken: u64, max: u64| asked > 0 && taken + asked > max;
+    let lacks = |asked: u64, taken: u128, max: u64| {
+        asked > 0 && taken + u128::from(asked) > u128::from(max)
+    };
     let mut reasons = Vec::new();
     if state.pods + 1 > state.pods_max {
         reasons.push(Reason::TooManyPods);

@@ -46,9 +46,11 @@ fn replicas_here(wanted: Wanted<'_>, state: &NodeState) -> i64 {
 
 /// The mean of CPU and memory in use, in thousandths of what there is, with the pod placed.
 fn allocated_permille(wanted: Wanted<'_>, state: &NodeState) -> i64 {
-    let permille = |taken: u64, max: u64| (taken * 1_000 / max.max(1)) as i64;
-    let cpu = state.likely_cpu_millis + wanted.demand.likely_cpu_millis;
-    let memory = state.likely_memory_bytes + wanted.demand.likely_memory_bytes;
+    let permille = |taken: u128, max: u64| {
+        i64::try_from(taken * 1_000 / u128::from(max.max(1))).unwrap_or(i64::MAX)
+    };
+    let cpu = state.likely_cpu_millis + u128::from(wanted.demand.likely_cpu_millis);
+    let memory = state.likely_memory_bytes + u128::from(wanted.demand.likely_memory_bytes);
     let cpu = permille(cpu, state.cpu_millis_max);
     i64::midpoint(cpu, permille(memory, state.memory_bytes_max))
 }

@@ -1,16 +1,16 @@
 //! Sandboxes and containers of a pod as specs for a runtime.
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ResourceRequirements, SecurityContext};
-
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use serde::Serialize;
 
-use super::super::quantity;
 use super::super::types::{
     Assignment, CPU_PERIOD_US, ContainerSpec, GRACE_DEFAULT, Limits, PodRef, PortMapping,
     SandboxSpec,
 };
 use super::expand::expand;
 use super::{ConfigError, Context, env, volumes};
+use crate::resource::quantity::Quantity;
 
 /// The fewest `cpu.shares` that the kernel takes.
 const SHARES_MIN: u64 = 2;
@@ -173,15 +173,16 @@ fn user(context: &Context<'_>, own: &SecurityContext) -> Result<Option<String>, 
 fn limits(resources: Option<&ResourceRequirements>) -> Result<Limits, ConfigError> {
     let limit = |name: &str| resources.and_then(|r| r.limits.as_ref()?.get(name));
     let request = |name: &str| resources.and_then(|r| r.requests.as_ref()?.get(name));
-    let cpu_limit = limit("cpu").map(quantity::millis).transpose()?;
-    let cpu_request = request("cpu").map(quantity::millis).transpose()?;
-    let shares = cpu_request.or(cpu_limit).unwrap_or(0) * 1_024 / 1_000;
-    let memory = limit("memory").map(quantity::units).transpose()?;
+    let parse = |text: &Text| Quantity::parse(&text.0);
+    let cpu_limit = limit("cpu").map(parse).transpose()?.map(Quantity::millis);
+    let cpu_request = request("cpu").map(parse).transpose()?;
+    let shares = cpu_request.map(Quantity::millis).or(cpu_limit).unwrap_or(0);
+    let memory = limit("memory").map(parse).transpose()?;
     Ok(Limits {
-        cpu_shares: shares.clamp(SHARES_MIN, SHARES_MAX),
+        cpu_shares: (shares.saturating_mul(1_024) / 1_000).clamp(SHARES_MIN, SHARES_MAX),
         cpu_quota_us: cpu_limit
             .filter(|millis| *millis > 0)
-            .map(|millis| (millis * CPU_PERIOD_US / 1_000).max(QUOTA_MIN_US)),
-        memory_bytes: memory.filter(|bytes| *bytes > 0),
+            .map(|millis| (millis.saturating_mul(CPU_PERIOD_US) / 1_000).max(QUOTA_MIN_US)),
+        memory_bytes: memory.map(Quantity::value).filter(|bytes| *bytes > 0),
     })
 }

@@ -1,10 +1,10 @@
 //! The downward API: a pod's own fields and resources as strings.
 
 use k8s_openapi::api::core::v1::{Container, ResourceFieldSelector};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use super::super::quantity;
 use super::{ConfigError, Context};
+use crate::resource::quantity::Quantity;
 
 /// The value of a `fieldRef`. `spec.serviceAccountName` and the like are "" when unset, as in Kubernetes.
 pub(super) fn field(context: &Context<'_>, path: &str) -> Result<String, ConfigError> {
@@ -71,19 +71,20 @@ pub(super) fn resource(
         .split_once('.')
         .ok_or_else(|| ConfigError::Field(selector.resource.clone()))?;
     let capacity = match name {
-        "cpu" => Quantity(format!("{}m", context.node.cpu_millis)),
-        "memory" => Quantity(context.node.memory_bytes.to_string()),
-        "ephemeral-storage" => Quantity("0".to_owned()),
+        "cpu" => Text(format!("{}m", context.node.cpu_millis)),
+        "memory" => Text(context.node.memory_bytes.to_string()),
+        "ephemeral-storage" => Text("0".to_owned()),
         _ => return Err(ConfigError::Field(selector.resource.clone())),
     };
     let value = match kind {
         "limits" => limit(name).unwrap_or(capacity),
         "requests" => request(name)
             .or_else(|| limit(name))
-            .unwrap_or_else(|| Quantity("0".to_owned())),
+            .unwrap_or_else(|| Text("0".to_owned())),
         _ => return Err(ConfigError::Field(selector.resource.clone())),
     };
-    let one = Quantity("1".to_owned());
-    let divisor = selector.divisor.as_ref().unwrap_or(&one);
-    Ok(quantity::divided(&value, divisor)?.to_string())
+    let value = Quantity::parse(&value.0)?;
+    let divisor = selector.divisor.as_ref().map(|text| Quantity::parse(&text.0));
+    let divisor = divisor.transpose()?.unwrap_or_default();
+    Ok(value.divided_by(divisor).to_string())
 }

@@ -22,8 +22,8 @@ use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, PodSpec, Secret};
 
-use super::quantity::QuantityError;
 use super::types::Assignment;
+use crate::resource::quantity::QuantityError;
 
 /// What the agent knows of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
