@@ -84,7 +84,10 @@ pub(super) fn resource(
         _ => return Err(ConfigError::Field(selector.resource.clone())),
     };
     let value = Quantity::parse(&value.0)?;
-    let divisor = selector.divisor.as_ref().map(|text| Quantity::parse(&text.0));
+    let divisor = selector
+        .divisor
+        .as_ref()
+        .map(|text| Quantity::parse(&text.0));
     let divisor = divisor.transpose()?.unwrap_or_default();
     Ok(value.divided_by(divisor).to_string())
 }
