@@ -16,5 +16,4 @@ mod types;
 pub use node::{Agent, Census};
 pub use operation::*;
 pub use render::NodeInfo;
-pub use status::qos_class;
 pub use types::*;

@@ -1,19 +1,19 @@
 //! A pod machine's state as Kubernetes' `PodStatus`: phase, conditions, container statuses.
 //!
-//! Deliberately without probes: a container is ready when it runs.
+//! Deliberately without probes: a container is ready when it runs. And without `qosClass`, which the pod has had since
+//! it was created.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, HostIP, PodCondition, PodIP, PodStatus,
-    ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pod::{Instance, PodMachine, Slot, restarts};
 use super::render::{self, NodeInfo};
 use super::types::{Assignment, ContainerState, Exit};
-use crate::resource::quantity::Quantity;
+use crate::resource::time::whole_second;
 
 /// The status to tell the leader.
 pub(super) fn status(
@@ -58,16 +58,13 @@ pub(super) fn status(
         pod_ip: pod_ips.first().cloned(),
         pod_ips: (!pod_ips.is_empty())
             .then(|| pod_ips.into_iter().map(|ip| PodIP { ip }).collect()),
-        qos_class: Some(qos_class(assignment).to_owned()),
         start_time: Some(time(machine.started_at)),
         ..PodStatus::default()
     }
 }
 
-/// Kubernetes' times have whole seconds.
 fn time(timestamp: Timestamp) -> Time {
-    let whole = Timestamp::from_second(timestamp.as_second());
-    Time(whole.expect("a timestamp's second is in range"))
+    Time(whole_second(timestamp))
 }
 
 struct View<'a> {
@@ -323,44 +320,5 @@ impl Verdict {
             type_: name.to_owned(),
             ..PodCondition::default()
         }
-    }
-}
-
-/// Guaranteed if every container has equal, non-zero requests and limits of both CPU and memory, BestEffort if none has
-/// any, else Burstable (<https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/>).
-pub fn qos_class(assignment: &Assignment) -> &'static str {
-    let all = render::init_containers(assignment).chain(render::main_containers(assignment));
-    let resources: Vec<ResourceRequirements> = all
-        .map(|c| c.resources.clone().unwrap_or_default())
-        .collect();
-    let amount = |resources: &ResourceRequirements, name: &str, limit: bool| {
-        let list = if limit {
-            &resources.limits
-        } else {
-            &resources.requests
-        };
-        let quantity = list.as_ref().and_then(|list| list.get(name));
-        quantity
-            .and_then(|text| Quantity::parse(&text.0).ok())
-            .filter(|amount| amount.millis() > 0)
-    };
-    let names = ["cpu", "memory"];
-    let none = |r: &ResourceRequirements| {
-        names
-            .iter()
-            .all(|n| amount(r, n, true).is_none() && amount(r, n, false).is_none())
-    };
-    let guaranteed = |r: &ResourceRequirements| {
-        names.iter().all(|name| {
-            let limit = amount(r, name, true);
-            limit.is_some() && amount(r, name, false).is_none_or(|request| Some(request) == limit)
-        })
-    };
-    if resources.iter().all(none) {
-        "BestEffort"
-    } else if resources.iter().all(guaranteed) {
-        "Guaranteed"
-    } else {
-        "Burstable"
     }
 }

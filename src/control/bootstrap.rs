@@ -7,10 +7,9 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use rand::RngCore;
 use serde_json::json;
 
-use super::requests::{Writer, resource};
 use super::{Controller, Outcome, ReconcileError};
 use crate::resource::cache::{Cached, Change};
-use crate::resource::{Cache, ObjectKey};
+use crate::resource::{Cache, ObjectKey, ResourceName, Writer};
 
 const WRITER: Writer = Writer {
     user: "system:kagero:bootstrap-controller",
@@ -57,14 +56,18 @@ impl Controller for Bootstrap {
         match cache.get::<Namespace>(key) {
             None if NAMESPACES.contains(&key.name.as_str()) => {
                 let namespace = object("Namespace", json!({"name": key.name}));
-                outcome.write(WRITER.create(resource::<Namespace>(), "", namespace));
+                outcome.write(WRITER.create(ResourceName::of::<Namespace>(), "", namespace));
             }
             Some(namespace) if namespace.metadata.deletion_timestamp.is_none() => {
                 let account = ObjectKey::new(&key.name, SERVICE_ACCOUNT);
                 if cache.get::<ServiceAccount>(&account).is_none() {
                     let meta = json!({"name": SERVICE_ACCOUNT, "namespace": key.name});
                     let account = object("ServiceAccount", meta);
-                    outcome.write(WRITER.create(resource::<ServiceAccount>(), &key.name, account));
+                    outcome.write(WRITER.create(
+                        ResourceName::of::<ServiceAccount>(),
+                        &key.name,
+                        account,
+                    ));
                 }
             }
             _ => {}

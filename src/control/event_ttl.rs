@@ -9,9 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::requests::Writer;
 use crate::resource::cache::split_key;
-use crate::resource::{Deletion, ObjectKey, Request, ResourceName, Verb};
+use crate::resource::{Deletion, ObjectKey, Request, ResourceName, Verb, Writer};
 use crate::store;
 
 /// How long an event is kept after it was last seen (kube-apiserver's `--event-ttl` default).

@@ -6,8 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rand::{Rng, RngCore};
 use serde_json::json;
 
-use super::requests::Writer;
-use crate::resource::{Request, ResourceName};
+use crate::resource::{Request, ResourceName, Writer, time};
 
 /// How serious an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub fn event(
         Level::Normal => "Normal",
         Level::Warning => "Warning",
     };
-    let time = format!("{now:.0}");
+    let time = time::text(now);
     let stamp =
         i128::from(now.as_second()) * NANOS_PER_SECOND + entropy.random_range(0..NANOS_PER_SECOND);
     let object = json!({

@@ -8,6 +8,7 @@ use k8s_openapi::Resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::resource::cache::Cached;
+use crate::resource::plan::{FOREGROUND, ORPHAN};
 use crate::resource::{Cache, ObjectKey};
 
 /// Evaluates an expression of the type `T` for each cached kind in turn: `each_kind!(T => …)`.
@@ -83,11 +84,6 @@ fn judge<T: Cached>(object: Option<&Arc<T>>, uid: &str) -> Owner {
 pub(crate) fn is_waiting(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && has_finalizer(meta, FOREGROUND)
 }
-
-/// Holds an owner until its dependents have gone.
-pub(crate) const FOREGROUND: &str = "foregroundDeletion";
-/// Holds an owner until its dependents no longer name it.
-pub(crate) const ORPHAN: &str = "orphan";
 
 /// Whether an object is held by this finalizer.
 pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {

@@ -12,13 +12,12 @@ mod garbage;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
+mod patches;
 mod pod_cleanup;
 mod pod_events;
 mod queue;
 mod replica_set;
 mod replicas;
-mod requests;
-mod selector;
 #[cfg(test)]
 mod world;
 
@@ -38,7 +37,8 @@ pub use pod_events::pod_events;
 pub use queue::WorkQueue;
 pub use replica_set::ReplicaSets;
 
-use crate::resource::cache::Change;
+use crate::resource::cache::{Cached, Change};
+use crate::resource::selector::SelectorError;
 use crate::resource::{Cache, ObjectKey, Request};
 
 /// All controllers of a cluster.
@@ -72,6 +72,11 @@ pub trait Controller {
         now: jiff::Timestamp,
         entropy: &mut dyn RngCore,
     ) -> Result<Outcome, ReconcileError>;
+}
+
+/// The keys of all objects of a kind.
+fn keys_of<T: Cached>(cache: &Cache) -> Vec<ObjectKey> {
+    cache.list::<T>().map(|(key, _)| key.clone()).collect()
 }
 
 /// What a reconciler asks for.
@@ -127,7 +132,7 @@ pub enum ReconcileError {
         /// The object.
         key: ObjectKey,
         /// What is wrong.
-        reason: String,
+        reason: SelectorError,
     },
     /// A field that every stored object of the kind has is missing.
     #[error("{kind} {key} has no {field}")]
@@ -139,4 +144,14 @@ pub enum ReconcileError {
         /// The missing field.
         field: &'static str,
     },
+}
+
+impl ReconcileError {
+    fn no_spec<T: k8s_openapi::Resource>(key: &ObjectKey) -> Self {
+        Self::Incomplete {
+            kind: T::KIND,
+            key: key.clone(),
+            field: "spec",
+        }
+    }
 }

@@ -8,10 +8,9 @@ use rand::RngCore;
 use serde_json::json;
 
 use super::kinds::each_kind;
-use super::requests::{Writer, resource};
 use super::{Controller, Outcome, ReconcileError};
 use crate::resource::cache::{Cached, Change};
-use crate::resource::{Cache, Deletion, ObjectKey, ResourceName, Verb};
+use crate::resource::{Cache, Deletion, ObjectKey, ResourceName, Verb, Writer};
 
 const WRITER: Writer = Writer {
     user: "system:kagero:namespace-controller",
@@ -102,7 +101,6 @@ fn finalize(key: &ObjectKey, namespace: &Namespace, outcome: &mut Outcome) {
         "spec": {"finalizers": []},
     });
     let verb = Verb::Update(object);
-    let mut request = WRITER.request(resource::<Namespace>(), "", Some(&key.name), verb);
-    request.subresource = Some("finalize".into());
-    outcome.write(request);
+    let request = WRITER.request(ResourceName::of::<Namespace>(), "", Some(&key.name), verb);
+    outcome.write(request.on("finalize"));
 }

@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rand::RngCore;
 
-use super::requests::Writer;
-use super::{Controller, Outcome, ReconcileError};
+use super::{Controller, Outcome, ReconcileError, keys_of};
 use crate::resource::cache::{Cached, Change};
 use crate::resource::pods::node_name;
-use crate::resource::{Cache, Deletion, ObjectKey};
+use crate::resource::{Cache, Deletion, ObjectKey, Writer};
 
 const WRITER: Writer = Writer {
     user: "system:kagero:pod-garbage-collector",
@@ -37,7 +36,7 @@ impl Controller for PodCleanup {
     }
 
     fn all_keys(&self, cache: &Cache) -> Vec<ObjectKey> {
-        cache.list::<Pod>().map(|(key, _)| key.clone()).collect()
+        keys_of::<Pod>(cache)
     }
 
     fn reconcile(

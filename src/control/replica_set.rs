@@ -14,16 +14,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rand::RngCore;
 use serde_json::{Value, json};
 
-use super::claim::Claimant;
+use super::claim::{Claimant, claimants};
+use super::patches::{controller_reference, omit_zero};
 use super::replicas::{available_in, deletion_order};
-use super::requests::{
-    Writer, controller_of, controller_reference, name_suffix, omit_zero, resource,
-};
-use super::selector::Selector;
-use super::{Controller, EventSource, Level, Outcome, ReconcileError, event};
+use super::{Controller, EventSource, Level, Outcome, ReconcileError, event, keys_of};
 use crate::resource::cache::{Cached, Change};
 use crate::resource::pods::{is_active, is_ready, node_name};
-use crate::resource::{Cache, ObjectKey, Request};
+use crate::resource::{Cache, ObjectKey, Request, ResourceName, Writer, names};
 
 const KIND: &str = "ReplicaSet";
 const API_VERSION: &str = "apps/v1";
@@ -44,30 +41,15 @@ impl Controller for ReplicaSets {
     }
 
     fn keys_for(&self, change: &Change, cache: &Cache) -> Vec<ObjectKey> {
-        if change.prefix == ReplicaSet::PREFIX {
-            return vec![change.key.clone()];
+        match change.prefix.as_str() {
+            ReplicaSet::PREFIX => vec![change.key.clone()],
+            Pod::PREFIX => claimants::<ReplicaSet, Pod>(change, cache),
+            _ => Vec::new(),
         }
-        if change.prefix != Pod::PREFIX {
-            return Vec::new();
-        }
-        let owners = change.owners.iter();
-        let mut keys: Vec<_> = owners
-            .filter(|owner| owner.controller && owner.kind == KIND)
-            .map(|owner| ObjectKey::new(&change.key.namespace, &owner.name))
-            .collect();
-        if let Some(pod) = cache.get::<Pod>(&change.key)
-            && controller_of(&pod.metadata).is_none()
-        {
-            keys.extend(wanting(cache, &change.key.namespace, pod));
-        }
-        keys
     }
 
     fn all_keys(&self, cache: &Cache) -> Vec<ObjectKey> {
-        cache
-            .list::<ReplicaSet>()
-            .map(|(key, _)| key.clone())
-            .collect()
+        keys_of::<ReplicaSet>(cache)
     }
 
     fn reconcile(
@@ -81,29 +63,9 @@ impl Controller for ReplicaSets {
         let Some(set) = cache.get::<ReplicaSet>(key) else {
             return Ok(outcome);
         };
-        let spec = set
-            .spec
-            .as_ref()
-            .ok_or_else(|| ReconcileError::Incomplete {
-                kind: KIND,
-                key: key.clone(),
-                field: "spec",
-            })?;
-        let selector = Selector::compile(&spec.selector).map_err(|reason| {
-            ReconcileError::InvalidSelector {
-                kind: KIND,
-                key: key.clone(),
-                reason,
-            }
-        })?;
-        let claimant = Claimant {
-            writer: WRITER,
-            api_version: API_VERSION,
-            kind: KIND,
-            namespace: &key.namespace,
-            meta: &set.metadata,
-            selector: &selector,
-        };
+        let spec = set.spec.as_ref();
+        let spec = spec.ok_or_else(|| ReconcileError::no_spec::<ReplicaSet>(key))?;
+        let claimant = Claimant::of(WRITER, key, &**set)?;
         let mut pods = claimant.claim::<Pod>(cache, is_active, &mut outcome);
         if !outcome.writes.is_empty() {
             // Whose the pods are comes first: a second write to the same version would conflict.
@@ -117,20 +79,6 @@ impl Controller for ReplicaSets {
         update_status(key, set, spec, &pods, &doomed, now, &mut outcome);
         Ok(outcome)
     }
-}
-
-/// ReplicaSets whose selector matches a pod that nobody manages.
-fn wanting(cache: &Cache, namespace: &str, pod: &Pod) -> Vec<ObjectKey> {
-    let matches = |set: &ReplicaSet| {
-        let selector = set.spec.as_ref().map(|spec| &spec.selector);
-        selector
-            .and_then(|s| Selector::compile(s).ok())
-            .is_some_and(|s| s.matches(pod.metadata.labels.as_ref()))
-    };
-    let sets = cache.in_namespace::<ReplicaSet>(namespace);
-    sets.filter(|(_, set)| matches(set))
-        .map(|(key, _)| key.clone())
-        .collect()
 }
 
 fn is_ending(cache: &Cache, namespace: &str) -> bool {
@@ -162,7 +110,11 @@ fn scale<'a>(
     };
     for _ in 0..wanted.saturating_sub(pods.len()).min(BURST_PODS_MAX) {
         let name = free_name(cache, key, entropy);
-        let create = WRITER.create(resource::<Pod>(), &key.namespace, new_pod(set, spec, &name));
+        let create = WRITER.create(
+            ResourceName::of::<Pod>(),
+            &key.namespace,
+            new_pod(set, spec, &name),
+        );
         let told = tell_pod(source, "SuccessfulCreate", "Created", &name, now, entropy);
         outcome.write_and_tell(create, told);
     }
@@ -199,7 +151,7 @@ fn tell_pod(
 /// A name that no pod of the namespace bears.
 fn free_name(cache: &Cache, key: &ObjectKey, entropy: &mut dyn RngCore) -> String {
     loop {
-        let name = format!("{}-{}", key.name, name_suffix(entropy));
+        let name = names::generate(&format!("{}-", key.name), entropy);
         if cache
             .get::<Pod>(&ObjectKey::new(&key.namespace, &name))
             .is_none()

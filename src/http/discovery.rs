@@ -9,12 +9,10 @@ use super::accept::{self, Discovery};
 use super::answer;
 use super::context::Context;
 use super::resources::header;
-use crate::resource::{Status, discovery};
+use crate::resource::Status;
+use crate::resource::discovery::{self, KUBERNETES_MINOR};
 
-/// The Kubernetes release whose API this is. Clients compare it with their own; Google's kubectl picks a program by it.
-const KUBERNETES_MINOR: &str = "33";
-
-/// `/version`.
+/// `/version`. Clients compare it with their own; Google's kubectl picks a program by it.
 pub(super) async fn version() -> HttpResponse {
     let git_version = format!(
         "v1.{KUBERNETES_MINOR}.0+kagero.{}",
@@ -22,7 +20,7 @@ pub(super) async fn version() -> HttpResponse {
     );
     answer::value(&json!({
         "major": "1",
-        "minor": KUBERNETES_MINOR,
+        "minor": KUBERNETES_MINOR.to_string(),
         "gitVersion": git_version,
         "gitCommit": "",
         "gitTreeState": "clean",

@@ -16,7 +16,7 @@ use imbl::{OrdMap, OrdSet};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, ServiceAccount};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -345,11 +345,17 @@ fn decode<T: Cached>(record: &Record) -> Result<T, serde_json::Error> {
     Ok(object)
 }
 
+/// The reference to the controller that manages an object.
+pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    let references = meta.owner_references.as_deref().unwrap_or_default();
+    references.iter().find(|r| r.controller == Some(true))
+}
+
 fn owners<T: Cached>(object: Option<&T>) -> Vec<Owner> {
     let references = object
         .and_then(|o| o.meta().owner_references.as_deref())
         .unwrap_or_default();
-    let owner = |r: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| Owner {
+    let owner = |r: &OwnerReference| Owner {
         kind: r.kind.clone(),
         name: r.name.clone(),
         uid: r.uid.clone(),

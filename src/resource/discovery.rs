@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::registry::{Kind, Subresource, kinds};
 
+/// The minor number of the Kubernetes release, 1.x, whose API this is.
+pub const KUBERNETES_MINOR: u32 = 33;
+
 /// `/api` (`core`) or `/apis` as `apidiscovery.k8s.io/v2 APIGroupDiscoveryList`.
 pub fn aggregated(core: bool) -> Value {
     let item = |group: &&str| {

@@ -10,6 +10,7 @@ pub mod discovery;
 mod json;
 mod kinds;
 pub mod names;
+pub mod nodes;
 pub mod openapi;
 pub mod patch;
 pub mod plan;
@@ -25,6 +26,7 @@ pub mod status;
 pub mod strict;
 pub mod table;
 pub mod taints;
+pub mod time;
 pub mod validate;
 mod validate_config;
 mod validate_container;
@@ -32,6 +34,7 @@ mod validate_node;
 mod validate_pod;
 mod validate_pod_update;
 mod validate_workload;
+mod writer;
 
 pub use cache::{Cache, ObjectKey};
 pub use plan::{plan, scale_of};
@@ -39,3 +42,4 @@ pub use request::{
     Deletion, Options, PatchType, Plan, PlannedReply, Precondition, Reply, Request, ResourceName,
     Splice, Stamp, Status, Verb,
 };
+pub use writer::Writer;

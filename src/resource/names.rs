@@ -10,8 +10,8 @@ const LABEL_BYTES_MAX: usize = 63;
 const SUBDOMAIN_BYTES_MAX: usize = 253;
 /// Longest generated name, bytes: Kubernetes keeps such names valid as label values.
 const GENERATED_BYTES_MAX: usize = 63;
-/// Kubernetes draws generated names without vowels and look-alikes, so that none is a word.
-const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// What Kubernetes makes generated names and template hashes of: without vowels and look-alikes none is a word.
+pub const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Characters that are appended to `generateName`.
 const SUFFIX_CHARS: usize = 5;
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::discovery::KUBERNETES_MINOR;
 use super::schema::{self, Field, Leaf, Merge, Ownership, Presence, Shape, Type};
 
 /// A kind that the API serves.
@@ -94,7 +95,7 @@ pub fn document(served: &[Served<'_>], group: &str, version: &str) -> Option<Val
     }
     Some(json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.33.0"},
+        "info": {"title": "Kubernetes", "version": format!("v1.{KUBERNETES_MINOR}.0")},
         "paths": paths,
         "components": {"schemas": schemas(&kinds)},
     }))

@@ -12,8 +12,6 @@ use serde_json::Value;
 use super::request::PatchType;
 use super::schema::Type;
 
-pub use json::{MAX_COPIED_BYTES, MAX_OPERATIONS};
-
 /// Why a patch gives no object. [`PatchError::code`] is Kubernetes' HTTP status for each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {

@@ -5,7 +5,6 @@
 //!
 //! Deliberately not kept: `metadata.managedFields`. Clients may send them; they are dropped.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::codec;
@@ -23,11 +22,11 @@ mod tests;
 
 mod update;
 
-pub use delete::DELETE_COLLECTION_OBJECTS_MAX;
+pub use delete::{FOREGROUND, ORPHAN};
 pub use subresources::scale_of;
 
 /// Largest object as stored, bytes: etcd's own limit, which clients of Kubernetes live with.
-pub const OBJECT_BYTES_MAX: usize = 3 << 19;
+const OBJECT_BYTES_MAX: usize = 3 << 19;
 
 /// Plans a write against a view.
 ///
@@ -222,12 +221,4 @@ fn reply(code: u16, object: bytes::Bytes, splice: Option<Splice>) -> PlannedRepl
         splice,
         warnings: Vec::new(),
     }
-}
-
-/// A time as objects carry it: RFC 3339, to the second, UTC.
-fn seconds(time: Timestamp) -> String {
-    let whole = Timestamp::from_second(time.as_second());
-    whole
-        .expect("a time's whole seconds are a time")
-        .to_string()
 }

@@ -132,13 +132,6 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
     kinds().iter().find(is)
 }
 
-/// A resource by what its objects say of themselves.
-pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let is = |row: &&Kind| row.kind == kind && row.group == group && row.version == version;
-    kinds().iter().find(is)
-}
-
 impl Kind {
     /// `<plural>[.<group>]`: what its keys start with, and its name in messages.
     pub fn prefix(&self) -> String {
@@ -185,11 +178,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_found_by_place_and_by_kind() {
+    fn rows_are_found_by_place() {
         for kind in kinds() {
-            let by_place = find(kind.group, kind.version, kind.plural).unwrap();
-            let by_kind = find_kind(&kind.api_version(), kind.kind).unwrap();
-            assert!(std::ptr::eq(by_place, by_kind), "{}", kind.kind);
+            let found = find(kind.group, kind.version, kind.plural).unwrap();
+            assert!(std::ptr::eq(found, kind), "{}", kind.kind);
         }
         assert!(find("apps", "v1", "pods").is_none());
         assert!(find("", "v2", "pods").is_none());

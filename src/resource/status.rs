@@ -31,11 +31,6 @@ impl Status {
         Self::new(400, "BadRequest", message)
     }
 
-    /// 401: who asks could not be told.
-    pub fn unauthorized() -> Self {
-        Self::new(401, "Unauthorized", "Unauthorized")
-    }
-
     /// 403: `why` completes "… is forbidden: ".
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} is forbidden: {why}", named(kind, name));
@@ -140,11 +135,6 @@ impl Status {
     pub fn internal(message: impl Into<String>) -> Self {
         let message = format!("Internal error occurred: {}", message.into());
         Self::new(500, "InternalError", message)
-    }
-
-    /// 501: Kubernetes has it, this server does not (yet); `message` names it.
-    pub fn not_implemented(message: impl Into<String>) -> Self {
-        Self::new(501, "NotImplemented", message)
     }
 
     /// 503: no leader, or it is changing; try again.

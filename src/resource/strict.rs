@@ -4,17 +4,16 @@
 //! without rules on values (ranges, formats of names): those belong to a kind, not to its types. The exceptions are
 //! texts that Kubernetes reads while decoding: quantities, times and base64.
 
-use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use base64::Engine as _;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::quantity::{Quantity, QuantityError};
 use super::schema::{Leaf, Shape, Type};
 
 /// Problems reported at most, in number: as many as Kubernetes' decoder collects.
-pub const MAX_PROBLEMS: usize = 100;
+const MAX_PROBLEMS: usize = 100;
 
 /// Of a text that cannot be read, in characters: messages are for one line.
 const MAX_SHOWN_CHARS: usize = 64;
@@ -46,20 +45,6 @@ pub fn check(object: &Value, ty: &Type) -> Vec<Problem> {
     let mut walk = Walk::default();
     walk.object(object, ty, "");
     walk.problems
-}
-
-/// Keys that occur more than once in an object of a JSON text, as paths; the first [`MAX_PROBLEMS`].
-///
-/// In a text that is not JSON, those before the error.
-pub fn duplicates(json: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    let seed = Duplicates {
-        path: String::new(),
-        found: &mut found,
-    };
-    // An error is the parser's to report, which reads the same text.
-    let _ = seed.deserialize(&mut serde_json::Deserializer::from_slice(json));
-    found
 }
 
 /// A step from an object into a part of it.
@@ -133,8 +118,11 @@ impl<'a> Walk<'a> {
         match leaf {
             Leaf::Object(id) => return self.object(value, id.get(), owner),
             Leaf::Quantity => {
-                if !(value.is_number() || text.is_some_and(is_quantity)) {
-                    self.unreadable(NOT_A_QUANTITY.to_owned());
+                // One that is only too large is a value's fault, not its type's.
+                let number = value.is_number()
+                    || text.is_some_and(|t| Quantity::parse(t) != Err(QuantityError::Syntax));
+                if !number {
+                    self.unreadable(QuantityError::Syntax.to_string());
                 }
                 return;
             }
@@ -238,32 +226,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-const NOT_A_QUANTITY: &str = "quantities must match the regular expression \
-    '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-
-/// A decimal number and one of Kubernetes' suffixes or an exponent.
-fn is_quantity(text: &str) -> bool {
-    let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let end = number
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(number.len());
-    let (digits, suffix) = number.split_at(end);
-    let is_number = digits.bytes().any(|b| b.is_ascii_digit()) && digits.matches('.').count() <= 1;
-    is_number && (SUFFIXES.contains(&suffix) || is_exponent(suffix))
-}
-
-const SUFFIXES: [&str; 16] = [
-    "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
-];
-
-fn is_exponent(suffix: &str) -> bool {
-    let Some(digits) = suffix.strip_prefix(['e', 'E']) else {
-        return false;
-    };
-    let digits = digits.strip_prefix(['+', '-']).unwrap_or(digits);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
 fn is_int32(value: &Value) -> bool {
     value.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
 }
@@ -317,88 +279,6 @@ fn go_leaf(leaf: Leaf) -> &'static str {
         Leaf::Raw => "runtime.RawExtension",
         Leaf::Fields => "v1.FieldsV1",
         Leaf::Object(_) => "object",
-    }
-}
-
-/// Reads a JSON text for nothing but its repeated keys.
-struct Duplicates<'a> {
-    path: String,
-    found: &'a mut Vec<String>,
-}
-
-impl Duplicates<'_> {
-    fn step(&mut self, step: Step<'_>) -> Duplicates<'_> {
-        let mut path = self.path.clone();
-        push_step(&mut path, step);
-        Duplicates {
-            path,
-            found: self.found,
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Duplicates<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = BTreeSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let inner = self.step(Step::MapKey(&key));
-            if seen.contains(&key) && inner.found.len() < MAX_PROBLEMS {
-                let path = inner.path.clone();
-                inner.found.push(path);
-            }
-            map.next_value_seed(inner)?;
-            seen.insert(key);
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        let mut at = 0;
-        while items
-            .next_element_seed(self.step(Step::Index(at)))?
-            .is_some()
-        {
-            at += 1;
-        }
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::demand::{Demand, HostPort};
 use crate::resource::cache::{Cached, Change};
+use crate::resource::nodes::is_ready;
 use crate::resource::pods::{is_terminated, node_name};
 use crate::resource::quantity::Quantity;
 use crate::resource::{Cache, ObjectKey};
@@ -199,10 +200,4 @@ fn allocatable(node: Option<&Node>, name: &str) -> Option<Quantity> {
     let status = node?.status.as_ref()?;
     let amounts = status.allocatable.as_ref().or(status.capacity.as_ref())?;
     Quantity::parse(&amounts.get(name)?.0).ok()
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref());
-    let mut conditions = conditions.unwrap_or_default().iter();
-    conditions.any(|c| c.type_ == "Ready" && c.status == "True")
 }

@@ -4,6 +4,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::resource::cache::controller_of;
 use crate::resource::pods::{is_terminating, requests};
 use crate::resource::quantity::QuantityError;
 
@@ -67,9 +68,7 @@ impl Demand {
 
 /// The UID of the pod's controller.
 pub(crate) fn controller_uid(pod: &Pod) -> Option<&str> {
-    let references = pod.metadata.owner_references.as_deref().unwrap_or_default();
-    let controller = references.iter().find(|r| r.controller == Some(true))?;
-    Some(&controller.uid)
+    controller_of(&pod.metadata).map(|controller| controller.uid.as_str())
 }
 
 fn ports(pod: &Pod) -> Vec<HostPort> {

@@ -7,9 +7,11 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::plan::Binding;
-use crate::resource::{ObjectKey, Options, PatchType, Request, ResourceName, Verb};
+use crate::resource::{ObjectKey, PatchType, Request, ResourceName, Verb, Writer, time};
 
-const USER: &str = "system:kagero:scheduler";
+const WRITER: Writer = Writer {
+    user: "system:kagero:scheduler",
+};
 
 /// POST of `pods/<name>/binding`, for exactly this incarnation of the pod.
 pub fn bind(pod: &Pod, binding: &Binding) -> Request {
@@ -45,7 +47,7 @@ pub fn mark_unschedulable(
         "status": "False",
         "reason": "Unschedulable",
         "message": message,
-        "lastTransitionTime": since.map_or_else(|| Value::from(format!("{now:.0}")), |t| json!(t)),
+        "lastTransitionTime": since.map_or_else(|| Value::from(time::text(now)), |t| json!(t)),
     });
     let patch = json!({
         "metadata": { "uid": pod.metadata.uid },
@@ -60,16 +62,7 @@ pub fn mark_unschedulable(
 }
 
 fn request(key: &ObjectKey, subresource: &str, verb: Verb) -> Request {
-    Request {
-        resource: ResourceName::new("", "v1", "pods"),
-        namespace: Some(key.namespace.clone()),
-        name: Some(key.name.clone()),
-        subresource: Some(subresource.into()),
-        verb,
-        options: Options {
-            field_manager: "scheduler".into(),
-            ..Options::default()
-        },
-        user: USER.into(),
-    }
+    let pods = ResourceName::of::<Pod>();
+    let request = WRITER.request(pods, &key.namespace, Some(&key.name), verb);
+    request.on(subresource)
 }

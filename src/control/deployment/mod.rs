@@ -18,12 +18,10 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use rand::RngCore;
 
-use super::claim::{Claimant, Claimed};
-use super::requests::{Writer, controller_of};
-use super::selector::Selector;
-use super::{Controller, EventSource, Level, Outcome, ReconcileError, event};
-use crate::resource::cache::{Cached, Change};
-use crate::resource::{Cache, ObjectKey, Request};
+use super::claim::{Claimant, Claimed, claimants};
+use super::{Controller, EventSource, Level, Outcome, ReconcileError, event, keys_of};
+use crate::resource::cache::{Cached, Change, controller_of};
+use crate::resource::{Cache, ObjectKey, Request, Writer};
 
 const KIND: &str = "Deployment";
 const API_VERSION: &str = "apps/v1";
@@ -44,15 +42,14 @@ impl Controller for Deployments {
     fn keys_for(&self, change: &Change, cache: &Cache) -> Vec<ObjectKey> {
         match change.prefix.as_str() {
             Deployment::PREFIX => vec![change.key.clone()],
-            ReplicaSet::PREFIX => of_replica_set(change, cache),
+            ReplicaSet::PREFIX => claimants::<Deployment, ReplicaSet>(change, cache),
             Pod::PREFIX => of_pod(change, cache),
             _ => Vec::new(),
         }
     }
 
     fn all_keys(&self, cache: &Cache) -> Vec<ObjectKey> {
-        let deployments = cache.list::<Deployment>();
-        deployments.map(|(key, _)| key.clone()).collect()
+        keys_of::<Deployment>(cache)
     }
 
     fn reconcile(
@@ -66,30 +63,9 @@ impl Controller for Deployments {
         let Some(deployment) = cache.get::<Deployment>(key) else {
             return Ok(outcome);
         };
-        let spec = deployment
-            .spec
-            .as_ref()
-            .ok_or_else(|| ReconcileError::Incomplete {
-                kind: KIND,
-                key: key.clone(),
-                field: "spec",
-            })?;
-        let selector = Selector::compile(&spec.selector).map_err(|reason| {
-            let key = key.clone();
-            ReconcileError::InvalidSelector {
-                kind: KIND,
-                key,
-                reason,
-            }
-        })?;
-        let claimant = Claimant {
-            writer: WRITER,
-            api_version: API_VERSION,
-            kind: KIND,
-            namespace: &key.namespace,
-            meta: &deployment.metadata,
-            selector: &selector,
-        };
+        let spec = deployment.spec.as_ref();
+        let spec = spec.ok_or_else(|| ReconcileError::no_spec::<Deployment>(key))?;
+        let claimant = Claimant::of(WRITER, key, &**deployment)?;
         let sets = claimant.claim::<ReplicaSet>(cache, |_| true, &mut outcome);
         if !outcome.writes.is_empty() {
             // Whose the ReplicaSets are comes first: a second write to the same version would conflict.
@@ -108,28 +84,6 @@ impl Controller for Deployments {
         view.update_status(&mut step);
         Ok(step.outcome)
     }
-}
-
-/// Deployments that own a ReplicaSet, or that may adopt it.
-fn of_replica_set(change: &Change, cache: &Cache) -> Vec<ObjectKey> {
-    let namespace = &change.key.namespace;
-    let owners = change.owners.iter();
-    let mut keys: Vec<_> = owners
-        .filter(|owner| owner.controller && owner.kind == KIND)
-        .map(|owner| ObjectKey::new(namespace, &owner.name))
-        .collect();
-    let set = cache.get::<ReplicaSet>(&change.key);
-    if let Some(set) = set.filter(|set| controller_of(&set.metadata).is_none()) {
-        let wants = |deployment: &Deployment| {
-            let selector = deployment.spec.as_ref().map(|spec| &spec.selector);
-            let selector = selector.and_then(|s| Selector::compile(s).ok());
-            selector.is_some_and(|s| s.matches(set.metadata.labels.as_ref()))
-        };
-        let deployments = cache.in_namespace::<Deployment>(namespace);
-        let wanting = deployments.filter(|(_, deployment)| wants(deployment));
-        keys.extend(wanting.map(|(key, _)| key.clone()));
-    }
-    keys
 }
 
 /// The Deployment behind a pod, if it waits for the last old pod to go (strategy Recreate).
@@ -261,7 +215,7 @@ fn bounds(spec: &DeploymentSpec, replicas: i32) -> (i32, i32) {
     if surge == 0 && unavailable == 0 {
         return (0, 1.min(replicas));
     }
-    (surge, unavailable.min(replicas))
+    (surge.min(i32::MAX - replicas), unavailable.min(replicas))
 }
 
 /// A number or a percentage of `replicas`; Kubernetes' default is 25 %.
@@ -272,9 +226,14 @@ fn share(value: Option<&IntOrString>, replicas: i32, round_up: bool) -> i32 {
         Some(IntOrString::String(text)) => text.trim_end_matches('%').parse().unwrap_or(0),
         None => DEFAULT_PERCENT,
     };
-    let hundredths = i64::from(replicas) * percent.max(0);
+    let hundredths = i64::from(replicas).saturating_mul(percent.max(0));
     let whole = hundredths / 100 + i64::from(round_up && hundredths % 100 != 0);
     i32::try_from(whole).unwrap_or(i32::MAX)
+}
+
+/// The sum of counts of pods, at most `i32::MAX`: a spec may ask for that many, though nobody gets them.
+fn total(counts: impl Iterator<Item = i32>) -> i32 {
+    counts.fold(0, i32::saturating_add)
 }
 
 /// Pods a ReplicaSet is asked to keep.

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Value, json};
 
 use super::{API_VERSION, KIND, Rollout, Step, WRITER, wanted};
-use crate::control::requests::{at_this_version, controller_reference, resource};
-use crate::resource::ObjectKey;
+use crate::control::patches::{at_this_version, controller_reference};
+use crate::resource::names::ALPHABET;
+use crate::resource::{Cache, ObjectKey, ResourceName};
 
 pub(super) const HASH_LABEL: &str = "pod-template-hash";
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -49,7 +50,6 @@ fn bare(template: &PodTemplateSpec) -> Value {
 
 /// FNV-1a (32 bits) of the template and the count of collisions, in characters that spell no words.
 pub(super) fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     const OFFSET: u32 = 0x811c_9dc5;
     const PRIME: u32 = 0x0100_0193;
     let text = format!("{}{collisions}", bare(template));
@@ -116,7 +116,7 @@ impl Rollout<'_> {
         let revision = revision.to_string();
         if annotations.and_then(|a| a.get(REVISION)) != Some(&revision) {
             let patch = json!({"metadata": {"annotations": {REVISION: revision}}});
-            let patch = WRITER.patch::<k8s_openapi::api::apps::v1::Deployment>(self.key, patch);
+            let patch = WRITER.patch::<Deployment>(self.key, patch);
             step.outcome.write(patch);
         }
     }
@@ -148,8 +148,7 @@ impl Rollout<'_> {
         let name = self.new_name();
         if taken {
             let collisions = json!({"collisionCount": self.collisions() + 1});
-            let status =
-                WRITER.patch_status::<k8s_openapi::api::apps::v1::Deployment>(self.key, collisions);
+            let status = WRITER.patch_status::<Deployment>(self.key, collisions);
             return step.outcome.write(status);
         }
         let hash = hash(&self.spec.template, self.collisions());
@@ -182,7 +181,7 @@ impl Rollout<'_> {
                 "template": template,
             },
         });
-        let create = WRITER.create(resource::<ReplicaSet>(), &self.key.namespace, set);
+        let create = WRITER.create(ResourceName::of::<ReplicaSet>(), &self.key.namespace, set);
         if replicas > 0 {
             let message = format!("Scaled up replica set {name} from 0 to {replicas}");
             let event = self.tell(step, &message);
@@ -223,7 +222,7 @@ impl Rollout<'_> {
     }
 
     /// Whether another object already bears the new ReplicaSet's name.
-    pub(super) fn name_is_taken(&self, cache: &crate::resource::Cache) -> bool {
+    pub(super) fn name_is_taken(&self, cache: &Cache) -> bool {
         let key = ObjectKey::new(&self.key.namespace, self.new_name());
         cache.get::<ReplicaSet>(&key).is_some()
     }

@@ -6,7 +6,7 @@
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Rollout, Step, available, existing, wanted};
+use super::{Rollout, Step, available, existing, total, wanted};
 use crate::resource::Cache;
 use crate::resource::pods::is_terminated;
 
@@ -34,10 +34,7 @@ impl Rollout<'_> {
         if now <= self.replicas && self.all().any(|(_, set)| is_behind(set)) {
             return now;
         }
-        let total: i32 = self
-            .all()
-            .map(|(_, set)| wanted(set).max(existing(set)))
-            .sum();
+        let total = total(self.all().map(|(_, set)| wanted(set).max(existing(set))));
         if now > self.replicas {
             return self.replicas;
         }
@@ -47,10 +44,10 @@ impl Rollout<'_> {
 
     /// Takes pods from the old ReplicaSets: first those that do not serve anyway, then as many as may be missing.
     fn shrink_old(&self, new: &ReplicaSet, step: &mut Step<'_>) -> bool {
-        let total: i32 = self.all().map(|(_, set)| wanted(set)).sum();
+        let total = total(self.all().map(|(_, set)| wanted(set)));
         let least = self.replicas - self.max_unavailable;
         let unavailable_new = wanted(new) - available(new);
-        let removable = total - least - unavailable_new;
+        let removable = total - unavailable_new - least;
         let mut sizes: Vec<_> = self.old.iter().map(|(_, set)| wanted(set)).collect();
         let mut left = removable;
         for (size, (_, set)) in sizes.iter_mut().zip(&self.old) {
@@ -58,7 +55,7 @@ impl Rollout<'_> {
             *size -= useless;
             left -= useless;
         }
-        let serving: i32 = self.all().map(|(_, set)| available(set)).sum();
+        let serving = super::total(self.all().map(|(_, set)| available(set)));
         let mut spare = (serving - least).min(left);
         for size in &mut sizes {
             let taken = (*size).clamp(0, spare.max(0));

@@ -9,8 +9,8 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::{Map, json};
 
 use super::revision::{DESIRED, MAX};
-use super::{Rollout, Step, WRITER, available, wanted};
-use crate::control::requests::at_this_version;
+use super::{Rollout, Step, WRITER, available, total, wanted};
+use crate::control::patches::at_this_version;
 use crate::resource::ObjectKey;
 
 impl Rollout<'_> {
@@ -87,7 +87,7 @@ impl Rollout<'_> {
 
     /// Each ReplicaSet grows or shrinks by its share, the largest first; what rounding leaves goes to that one.
     fn share_out(&self, mut sets: Vec<(&ObjectKey, &Arc<ReplicaSet>)>, step: &mut Step<'_>) {
-        let total: i32 = sets.iter().map(|(_, set)| wanted(set)).sum();
+        let total = total(sets.iter().map(|(_, set)| wanted(set)));
         let allowed = if self.replicas > 0 {
             self.replicas + self.max_surge
         } else {
@@ -139,7 +139,7 @@ impl Rollout<'_> {
         );
         // Rounded to the nearest whole pod.
         let scaled = (2 * size * allowed + before) / (2 * before);
-        (scaled - size) as i32
+        i32::try_from(scaled - size).unwrap_or(i32::MAX)
     }
 }
 

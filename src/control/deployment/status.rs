@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::{Rollout, Step, WRITER, existing, wanted};
-use crate::control::requests::omit_zero;
+use super::{Rollout, Step, WRITER, existing, total, wanted};
+use crate::control::patches::omit_zero;
+use crate::resource::time::whole_second;
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
@@ -19,7 +20,7 @@ const PAUSED: &str = "DeploymentPaused";
 /// Looks again this long after the deadline, so that it has passed for certain (Kubernetes does the same).
 const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 
-impl Rollout<'_> {
+impl<'a> Rollout<'a> {
     /// Whether the last status says that the roll-out has come to its end.
     pub(super) fn is_complete(&self) -> bool {
         self.ends_with(&self.counts())
@@ -31,25 +32,16 @@ impl Rollout<'_> {
     }
 
     fn counts(&self) -> DeploymentStatus {
-        let serving = |s: &k8s_openapi::api::apps::v1::ReplicaSet| {
-            s.status
-                .as_ref()
-                .and_then(|s| s.available_replicas)
-                .unwrap_or(0)
-        };
-        let ready = |s: &k8s_openapi::api::apps::v1::ReplicaSet| {
-            s.status
-                .as_ref()
-                .and_then(|s| s.ready_replicas)
-                .unwrap_or(0)
-        };
-        let available: i32 = self.all().map(|(_, set)| serving(set)).sum();
-        let asked: i32 = self.all().map(|(_, set)| wanted(set)).sum();
+        let status = |set: &'a ReplicaSet| set.status.as_ref();
+        let serving = |set| status(set).and_then(|s| s.available_replicas).unwrap_or(0);
+        let ready = |set| status(set).and_then(|s| s.ready_replicas).unwrap_or(0);
+        let available = total(self.all().map(|(_, set)| serving(set)));
+        let asked = total(self.all().map(|(_, set)| wanted(set)));
         DeploymentStatus {
             observed_generation: self.deployment.metadata.generation,
-            replicas: Some(self.all().map(|(_, set)| existing(set)).sum()),
+            replicas: Some(total(self.all().map(|(_, set)| existing(set)))),
             updated_replicas: Some(self.new.map_or(0, |(_, set)| existing(set))),
-            ready_replicas: Some(self.all().map(|(_, set)| ready(set)).sum()),
+            ready_replicas: Some(total(self.all().map(|(_, set)| ready(set)))),
             available_replicas: Some(available),
             unavailable_replicas: Some((asked - available).max(0)),
             ..DeploymentStatus::default()
@@ -271,9 +263,4 @@ fn put(
         last_update_time: now.clone(),
         last_transition_time: since.or(now),
     });
-}
-
-/// `meta/v1 Time` has whole seconds.
-fn whole_second(time: jiff::Timestamp) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(time.as_second()).expect("a time's own second is in range")
 }

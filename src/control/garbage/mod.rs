@@ -15,13 +15,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use rand::RngCore;
 use serde_json::{Value, json};
 
-use super::kinds::{
-    FOREGROUND, ORPHAN, Owner, any_dependent, has_finalizer, is_cluster_scoped, is_waiting, owner,
-};
-use super::requests::{Writer, at_this_version, set_owners};
-use super::{Controller, Outcome, ReconcileError};
+use super::kinds::{Owner, any_dependent, has_finalizer, is_cluster_scoped, is_waiting, owner};
+use super::patches::{at_this_version, set_owners};
+use super::{Controller, Outcome, ReconcileError, keys_of};
 use crate::resource::cache::{Cached, Change};
-use crate::resource::{Cache, Deletion, ObjectKey};
+use crate::resource::plan::{FOREGROUND, ORPHAN};
+use crate::resource::{Cache, Deletion, ObjectKey, Writer};
 
 const WRITER: Writer = Writer {
     user: "system:kagero:generic-garbage-collector",
@@ -65,7 +64,7 @@ impl<T: Cached + Resource> Controller for GarbageCollector<T> {
     }
 
     fn all_keys(&self, cache: &Cache) -> Vec<ObjectKey> {
-        cache.list::<T>().map(|(key, _)| key.clone()).collect()
+        keys_of::<T>(cache)
     }
 
     fn reconcile(

@@ -12,6 +12,7 @@ use rand::RngCore;
 use super::{
     Health, Level, NO_EXECUTE, NOT_READY, Outcome, UNREACHABLE, WRITER, event, pod_source,
 };
+use crate::resource::nodes::is_ready;
 use crate::resource::pods::{is_terminated, is_terminating};
 use crate::resource::taints::{taints, tolerations};
 use crate::resource::{Cache, Deletion, ObjectKey};
@@ -38,7 +39,7 @@ pub(super) fn evict(
     entropy: &mut dyn RngCore,
     outcome: &mut Outcome,
 ) {
-    let nobody_ready = || !cache.list::<Node>().any(|(_, n)| Health::of(n).is_ready());
+    let nobody_ready = || !cache.list::<Node>().any(|(_, n)| is_ready(n));
     let held_back = !health.is_ready() && nobody_ready();
     for taint in taints(node).iter().filter(|t| t.effect == NO_EXECUTE) {
         let ours = matches!(taint.key.as_str(), NOT_READY | UNREACHABLE);

@@ -8,17 +8,17 @@ mod eviction;
 mod tests;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rand::RngCore;
 use serde_json::json;
 
-use super::requests::{Writer, at_this_version};
-use super::{Controller, EventSource, Level, Outcome, ReconcileError, event};
+use super::patches::at_this_version;
+use super::{Controller, EventSource, Level, Outcome, ReconcileError, event, keys_of};
 use crate::resource::cache::{Cached, Change};
 use crate::resource::pods::{is_ready, is_terminated, node_name};
 use crate::resource::taints::taints;
-use crate::resource::{Cache, ObjectKey};
+use crate::resource::{Cache, ObjectKey, Writer, nodes, time};
 
 const COMPONENT: &str = "node-controller";
 const WRITER: Writer = Writer {
@@ -62,7 +62,7 @@ impl Controller for NodeLifecycle {
     }
 
     fn all_keys(&self, cache: &Cache) -> Vec<ObjectKey> {
-        cache.list::<Node>().map(|(key, _)| key.clone()).collect()
+        keys_of::<Node>(cache)
     }
 
     fn reconcile(
@@ -96,9 +96,7 @@ struct Health {
 impl Health {
     /// A node that has never said anything is not ready.
     fn of(node: &Node) -> Self {
-        let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref());
-        let mut conditions = conditions.unwrap_or_default().iter();
-        let ready: Option<&NodeCondition> = conditions.find(|c| c.type_ == "Ready");
+        let ready = nodes::condition(node, "Ready");
         let since = ready.and_then(|c| c.last_transition_time.as_ref());
         let taint = match ready.map(|c| c.status.as_str()) {
             Some("True") => None,
@@ -203,7 +201,7 @@ fn mark_pods(
             "status": "False",
             "reason": "NodeNotReady",
             "message": format!("Node {} is not ready", node.name),
-            "lastTransitionTime": format!("{now:.0}"),
+            "lastTransitionTime": time::text(now),
         });
         let mark = WRITER.merge_status::<Pod>(key, json!({ "conditions": [condition] }));
         let source = pod_source(COMPONENT, pod);

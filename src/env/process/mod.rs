@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl ProcessRuntime {
         fs::create_dir_all(&root)?;
         for mount in &spec.mounts {
             let source = self.volumes.resolve(&spec.pod.uid, mount)?;
-            let target = root.join(mount.target.trim_start_matches('/'));
+            let target = inside(&root, &mount.target)?;
             if let Some(parent) = target.parent() {
                 fs::create_dir_all(parent)?;
             }
@@ -479,6 +479,18 @@ impl ProcessRuntime {
     }
 }
 
+/// Where a mount hangs under the container's directory. A path that leads out of it is refused: it would put a link
+/// among the host's own files.
+fn inside(root: &Path, mount_path: &str) -> io::Result<PathBuf> {
+    let relative = Path::new(mount_path.trim_start_matches('/'));
+    let stays = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if relative.components().all(stays) {
+        return Ok(root.join(relative));
+    }
+    let message = format!("mount path {mount_path:?} leads out of its container");
+    Err(io::Error::other(message))
+}
+
 /// `uid[:gid]`, numbers only: image users do not exist here.
 fn set_user(command: &mut Command, user: &str) -> Result<(), StartError> {
     let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
@@ -500,4 +512,18 @@ pub(super) fn os_image() -> String {
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_mount_leaves_its_container() {
+        let root = Path::new("/r");
+        let found = inside(root, "/etc/./app").unwrap();
+        assert_eq!(found, Path::new("/r/etc/app"));
+        assert!(inside(root, "/../etc").is_err());
+        assert!(inside(root, "/a/../../etc").is_err());
+    }
 }

@@ -6,11 +6,11 @@ use serde_json::Value;
 use super::PatchError;
 
 /// Operations in one patch, in number: Kubernetes' own bound.
-pub const MAX_OPERATIONS: usize = 10_000;
+const MAX_OPERATIONS: usize = 10_000;
 
 /// What all `copy` operations of one patch may copy, in bytes of JSON, about: twice the largest object. Copies of
 /// copies grow exponentially, and Kubernetes bounds them for the same reason.
-pub const MAX_COPIED_BYTES: usize = 3 << 20;
+const MAX_COPIED_BYTES: usize = 3 << 20;
 
 /// Applies a JSON patch: all of it or nothing.
 pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, PatchError> {

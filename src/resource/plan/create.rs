@@ -7,6 +7,7 @@ use super::super::json::{filled_text, remove};
 use super::super::names;
 use super::super::registry;
 use super::super::request::{Plan, Splice, Stamp, Status};
+use super::super::time;
 use super::super::validate::{self, Causes};
 use super::Job;
 use crate::store::{Compare, Operation, Transaction};
@@ -119,7 +120,7 @@ fn stamp_metadata(job: &Job<'_>, object: &mut Value, stamp: &mut Stamp<'_>) {
         remove(metadata, field);
     }
     metadata["uid"] = names::uid(stamp.entropy).into();
-    metadata["creationTimestamp"] = super::seconds(stamp.now).into();
+    metadata["creationTimestamp"] = time::text(stamp.now).into();
     if job.kind.rules.generation {
         metadata["generation"] = json!(1);
     }

@@ -8,6 +8,7 @@ use super::super::json::{filled_text, is_filled, remove};
 use super::super::request::{Deletion, Plan, PlannedReply, Precondition, Splice, Status, Verb};
 use super::super::selector::Selector;
 use super::super::status::success;
+use super::super::time;
 use super::super::validate::Causes;
 use super::update::is_held;
 use super::{Job, Stored};
@@ -15,14 +16,14 @@ use crate::store::{Compare, Operation, Transaction};
 
 /// Objects that one delete-collection takes: with pods of 3 KB each, which are first marked and so written once more,
 /// a transaction of 6 MB. More are refused, so that no part is silently left over.
-pub const DELETE_COLLECTION_OBJECTS_MAX: usize = 2_000;
+pub(super) const DELETE_COLLECTION_OBJECTS_MAX: usize = 2_000;
 
 /// Kubernetes keeps these namespaces for ever.
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
-/// What holds an owner back until its dependents are gone.
-const FOREGROUND: &str = "foregroundDeletion";
-/// What holds an owner back until its dependents are freed of it.
-const ORPHAN: &str = "orphan";
+/// The finalizer that holds an owner back until its dependents are gone.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer that holds an owner back until its dependents no longer name it.
+pub const ORPHAN: &str = "orphan";
 /// A pod's grace period where its spec says none, seconds.
 const GRACE_SECONDS_DEFAULT: i64 = 30;
 
@@ -181,8 +182,7 @@ fn removal(job: &Job<'_>, object: &Value, deletion: &Deletion, now: Timestamp) -
         shorten(&mut marked, grace, deletion);
     } else {
         let metadata = &mut marked["metadata"];
-        metadata["deletionTimestamp"] =
-            super::seconds(now + SignedDuration::from_secs(grace)).into();
+        metadata["deletionTimestamp"] = time::text(now + SignedDuration::from_secs(grace)).into();
         metadata["deletionGracePeriodSeconds"] = grace.into();
         if let Some(generation) = metadata["generation"].as_i64() {
             metadata["generation"] = json!(generation + 1);
@@ -248,7 +248,7 @@ fn shorten(marked: &mut Value, grace: i64, deletion: &Deletion) {
     let end = metadata["deletionTimestamp"].as_str();
     if let Some(end) = end.and_then(|end| end.parse::<Timestamp>().ok()) {
         let sooner = end - SignedDuration::from_secs(before - grace);
-        metadata["deletionTimestamp"] = super::seconds(sooner).into();
+        metadata["deletionTimestamp"] = time::text(sooner).into();
         metadata["deletionGracePeriodSeconds"] = grace.into();
     }
 }

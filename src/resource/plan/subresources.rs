@@ -8,6 +8,7 @@ use super::super::registry::Kind;
 use super::super::request::{Deletion, Plan, Stamp, Status, Verb};
 use super::super::schema;
 use super::super::selector;
+use super::super::time;
 use super::super::validate::{Causes, non_negative};
 use super::decode::{self, Decoded, Wanted};
 use super::update::{count_generation, expect_current, put_or_remove};
@@ -169,7 +170,7 @@ fn binding(job: &Job<'_>, body: &Value, stamp: &Stamp<'_>) -> Result<Plan, Statu
     {
         object["metadata"]["annotations"][key] = value.clone();
     }
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": super::seconds(stamp.now)});
+    let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": time::text(stamp.now)});
     set_condition(&mut object["status"], condition);
     let mut plan = job.put(stored, &object, conditional)?;
     created(&mut plan);

@@ -131,12 +131,3 @@ fn problems_are_bounded() {
     let object = json!({"spec": many});
     assert_eq!(problems("v1", "Pod", &object).len(), MAX_PROBLEMS);
 }
-
-#[test]
-fn repeated_keys_are_found_at_any_depth() {
-    let text = br#"{"a":1,"spec":{"containers":[{"name":"a"},{"name":"a","image":"x","name":"b"}],"n":null},"a":2.5}"#;
-    assert_eq!(duplicates(text), ["spec.containers[1].name", "a"]);
-    assert_eq!(duplicates(br#"{"a":{"b":1},"b":[true,"x",-1]}"#), [""; 0]);
-    assert_eq!(duplicates(br#"{"a":1,"a":2,"#), ["a"]);
-    assert_eq!(duplicates(b"not json"), [""; 0]);
-}

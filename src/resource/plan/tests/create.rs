@@ -1,6 +1,7 @@
 //! POST.
 
 use super::*;
+use crate::resource::registry::{Kind, kinds};
 
 #[test]
 fn an_object_is_stamped_defaulted_and_answered_as_stored() {
@@ -338,8 +339,9 @@ fn what_kubectl_creates_is_taken_under_strict_validation() {
     for recorded in lines.chunks_exact(3) {
         let object: Value = serde_json::from_str(recorded[2]).unwrap();
         let text = |field: &str| object[field].as_str().unwrap_or_default();
-        let Some(kind) = crate::resource::registry::find_kind(text("apiVersion"), text("kind"))
-        else {
+        let (api_version, name) = (text("apiVersion"), text("kind"));
+        let is = |row: &&Kind| row.kind == name && row.api_version() == api_version;
+        let Some(kind) = kinds().iter().find(is) else {
             continue;
         };
         let mut request = post(kind.plural, object.clone());

@@ -318,7 +318,7 @@ fn a_collection_of_pods_is_given_its_grace() {
 #[test]
 fn a_collection_has_a_bound() {
     let mut cluster = Cluster::new();
-    for index in 0..=crate::resource::plan::DELETE_COLLECTION_OBJECTS_MAX {
+    for index in 0..=crate::resource::plan::delete::DELETE_COLLECTION_OBJECTS_MAX {
         cluster.create(
             "configmaps",
             json!({"metadata": {"name": format!("c{index}")}}),
