@@ -18,6 +18,7 @@ use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
 use crate::actors::informer::{CacheReader, Informer};
 use crate::actors::joiner::{Introduction, Joiner};
+use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
 use crate::actors::membership::Membership;
@@ -176,7 +177,7 @@ impl Consensus {
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
             let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
-            let submit = front.clone().recipient();
+            let submit = LeaderDoor::new(front.clone()).start().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
             let informer = informer(env, submit, peer.clone(), figures);
             let id = own.id;

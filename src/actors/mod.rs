@@ -11,6 +11,7 @@ pub mod doors;
 pub mod gate;
 pub mod informer;
 pub mod joiner;
+pub mod leader_door;
 pub mod link_end;
 pub mod logs;
 mod member;

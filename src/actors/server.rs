@@ -19,7 +19,7 @@ use super::messages::OpenLog;
 use super::node_agent::NodeAgent;
 use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
 use super::refusals;
-use super::store_front::{DescribeForwarded, StoreFront, SubmitForwarded, WhatIsKnown};
+use super::store_front::{DescribeForwarded, StoreFront, SubmitHere, WhatIsKnown};
 use super::wire::{Answer, Call, Contact, FromDialler, FromListener, Identity, LinkDown, LinkUp};
 use crate::env::frames::{Inbox, Outbox};
 use crate::env::network::Listener;
@@ -173,7 +173,7 @@ impl Doorman {
             Call::Submit(requests) => {
                 let submitted = self
                     .front
-                    .send(SubmitForwarded(requests))
+                    .send(SubmitHere(requests))
                     .await
                     .map_err(stopping)?;
                 submitted.map(Answer::Submitted)
