@@ -119,13 +119,13 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     env.machine.register(&registry)?;
     let parts = Parts::start(&env, &options, id, &contact, &registry)?;
     tokio::task::spawn_local(server::serve(peers, parts.doorman(id, contact)));
-    let gate = Gate {
-        listener: api,
-        network: env.network.clone(),
-        known: parts.known.clone(),
-        cluster: parts.cluster.clone(),
-        joiner: parts.joiner.clone(),
-    };
+    let gate = Gate::new(
+        api,
+        env.network.clone(),
+        parts.known.clone(),
+        parts.cluster.clone(),
+        parts.joiner.clone(),
+    );
     tokio::task::spawn_local(http::serve(
         Box::new(gate),
         parts.http(&env, registry, api_address),
@@ -256,7 +256,7 @@ impl Parts {
         let joiner = Joiner::new(
             introduction,
             caller.clone(),
-            peer.clone(),
+            peer.clone().recipient(),
             env.entropy.clone(),
         );
         let cluster = joiner.subscribe();

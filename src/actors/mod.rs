@@ -33,5 +33,9 @@ pub mod server;
 pub mod store_front;
 #[cfg(test)]
 mod test_leader;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod waiters;
 pub mod wire;
