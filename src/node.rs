@@ -18,6 +18,7 @@ use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
 use crate::actors::informer::{CacheReader, Informer};
 use crate::actors::joiner::{Introduction, Joiner};
+use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
 use crate::actors::membership::Membership;
@@ -118,13 +119,13 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     env.machine.register(&registry)?;
     let parts = Parts::start(&env, &options, id, &contact, &registry)?;
     tokio::task::spawn_local(server::serve(peers, parts.doorman(id, contact)));
-    let gate = Gate {
-        listener: api,
-        network: env.network.clone(),
-        known: parts.known.clone(),
-        cluster: parts.cluster.clone(),
-        joiner: parts.joiner.clone(),
-    };
+    let gate = Gate::new(
+        api,
+        env.network.clone(),
+        parts.known.clone(),
+        parts.cluster.clone(),
+        parts.joiner.clone(),
+    );
     tokio::task::spawn_local(http::serve(
         Box::new(gate),
         parts.http(&env, registry, api_address),
@@ -176,7 +177,7 @@ impl Consensus {
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
             let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
-            let submit = front.clone().recipient();
+            let submit = LeaderDoor::new(front.clone()).start().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
             let informer = informer(env, submit, peer.clone(), figures);
             let id = own.id;
@@ -255,7 +256,7 @@ impl Parts {
         let joiner = Joiner::new(
             introduction,
             caller.clone(),
-            peer.clone(),
+            peer.clone().recipient(),
             env.entropy.clone(),
         );
         let cluster = joiner.subscribe();
