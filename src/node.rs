@@ -16,10 +16,13 @@ use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial;
 use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
+use crate::actors::informer::{CacheReader, Informer};
 use crate::actors::joiner::{Introduction, Joiner};
+use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
 use crate::actors::membership::Membership;
+use crate::actors::messages::Submit;
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
 use crate::actors::node_agent::NodeAgent;
 use crate::actors::node_links::NodeLinks;
@@ -113,15 +116,16 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
     tracing::info!(name = options.name, %id, address = contact.address, "incarnation starts");
 
     let registry = Registry::new();
+    env.machine.register(&registry)?;
     let parts = Parts::start(&env, &options, id, &contact, &registry)?;
     tokio::task::spawn_local(server::serve(peers, parts.doorman(id, contact)));
-    let gate = Gate {
-        listener: api,
-        network: env.network.clone(),
-        known: parts.known.clone(),
-        cluster: parts.cluster.clone(),
-        joiner: parts.joiner.clone(),
-    };
+    let gate = Gate::new(
+        api,
+        env.network.clone(),
+        parts.known.clone(),
+        parts.cluster.clone(),
+        parts.joiner.clone(),
+    );
     tokio::task::spawn_local(http::serve(
         Box::new(gate),
         parts.http(&env, registry, api_address),
@@ -148,8 +152,82 @@ struct Parts {
     cluster: watch::Receiver<Option<ClusterId>>,
 }
 
+/// Consensus and what stands around it.
+struct Consensus {
+    peer: Addr<RaftPeer>,
+    front: Addr<StoreFront>,
+    membership: Addr<Membership>,
+    known: watch::Receiver<Option<Known>>,
+}
+
+impl Consensus {
+    /// Starts the peer; what the peer and its neighbours need of each other is made inside its context.
+    fn start(
+        env: &Env,
+        voters: usize,
+        own: dial::Introduction,
+        caller: Addr<Caller>,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let (metrics, figures) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
+        let (tell, known) = watch::channel(None);
+        let (network, clock, entropy) =
+            (env.network.clone(), env.clock.clone(), env.entropy.clone());
+        let mut made = None;
+        let peer = RaftPeer::create(|ctx| {
+            let peer = ctx.address();
+            let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
+            let submit = LeaderDoor::new(front.clone()).start().recipient();
+            let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
+            let informer = informer(env, submit, peer.clone(), figures);
+            let id = own.id;
+            let neighbours = Neighbours {
+                send: Peers::new(own, network, entropy.clone(), peer.recipient())
+                    .start()
+                    .recipient(),
+                published: front.clone().recipient(),
+                leader_team: vec![LeaderMember::of(&membership), LeaderMember::of(&informer)],
+            };
+            made = Some((front, membership));
+            RaftPeer::new(
+                id,
+                raft::Config::default(),
+                clock,
+                entropy,
+                neighbours,
+                metrics,
+            )
+        });
+        let (front, membership) = made.expect("the context runs its closure at once");
+        Ok(Self {
+            peer,
+            front,
+            membership,
+            known,
+        })
+    }
+}
+
+/// Starts the agent and the end of the leader's link, which need each other.
+fn agent(
+    env: &Env,
+    info: NodeInfo,
+    id: PeerId,
+    joiner: Addr<Joiner>,
+) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
+    let (runtime, clock, entropy) = (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
+    let mut agent = None;
+    let link = LinkEnd::create(|ctx| {
+        let started =
+            NodeAgent::new(info, runtime, clock, entropy, ctx.address().recipient()).start();
+        agent = Some(started.clone());
+        LinkEnd::new(id, started, joiner)
+    });
+    (link, agent.expect("the context runs its closure at once"))
+}
+
 impl Parts {
-    /// Starts all actors. Those that need each other are made inside the context of the one they all need.
+    /// Starts all actors.
     fn start(
         env: &Env,
         options: &Options,
@@ -157,58 +235,17 @@ impl Parts {
         contact: &Contact,
         registry: &Registry,
     ) -> Result<Self, StartError> {
-        let raft_metrics = RaftMetrics::new(registry)?;
-        let cluster_metrics = ClusterMetrics::new(registry)?;
         let caller = Caller::new(env.network.clone()).start();
-        let (tell, known) = watch::channel(None);
-        let mut made = None;
-        let peer = RaftPeer::create(|ctx| {
-            let peer = ctx.address();
-            let front =
-                StoreFront::new(tell, peer.clone(), caller.clone(), env, options.voters).start();
-            let submit = front.clone().recipient();
-            let membership = Membership::new(peer.clone(), submit.clone(), options.voters).start();
-            let links = NodeLinks::new(env, submit.clone(), peer.clone(), cluster_metrics).start();
-            let controllers = ControllerHost::new(
-                controllers(),
-                submit.clone(),
-                env.clock.clone(),
-                env.entropy.clone(),
-            )
-            .start();
-            let scheduler = Scheduler::new(submit, env.clock.clone(), env.entropy.clone()).start();
-            let own = dial::Introduction {
-                id,
-                contact: contact.encode(),
-            };
-            let sender = Peers::new(
-                own,
-                env.network.clone(),
-                env.entropy.clone(),
-                peer.recipient(),
-            )
-            .start();
-            let neighbours = Neighbours {
-                send: sender.recipient(),
-                published: front.clone().recipient(),
-                leader_team: vec![
-                    LeaderMember::of(&membership),
-                    LeaderMember::of(&controllers),
-                    LeaderMember::of(&scheduler),
-                    LeaderMember::of(&links),
-                ],
-            };
-            made = Some((front, membership));
-            RaftPeer::new(
-                id,
-                raft::Config::default(),
-                env.clock.clone(),
-                env.entropy.clone(),
-                neighbours,
-                raft_metrics,
-            )
-        });
-        let (front, membership) = made.expect("the context runs its closure at once");
+        let own = dial::Introduction {
+            id,
+            contact: contact.encode(),
+        };
+        let Consensus {
+            peer,
+            front,
+            membership,
+            known,
+        } = Consensus::start(env, options.voters, own, caller.clone(), registry)?;
         let introduction = Introduction {
             id,
             contact: contact.clone(),
@@ -219,28 +256,12 @@ impl Parts {
         let joiner = Joiner::new(
             introduction,
             caller.clone(),
-            peer.clone(),
+            peer.clone().recipient(),
             env.entropy.clone(),
         );
         let cluster = joiner.subscribe();
         let joiner = joiner.start();
-        let mut agent = None;
-        let link = LinkEnd::create(|ctx| {
-            let reports = ctx.address().recipient();
-            let (runtime, clock, entropy) =
-                (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
-            let started = NodeAgent::new(
-                node_info(env, options, contact),
-                runtime,
-                clock,
-                entropy,
-                reports,
-            )
-            .start();
-            agent = Some(started.clone());
-            LinkEnd::new(id, started, joiner.clone())
-        });
-        let agent = agent.expect("the context runs its closure at once");
+        let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
         let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
         Ok(Self {
             peer,
@@ -291,6 +312,31 @@ impl Parts {
             agent: self.agent.clone(),
         }
     }
+}
+
+/// Starts the leader's own actors, behind the one that tells them of every object.
+fn informer(
+    env: &Env,
+    submit: Recipient<Submit>,
+    peer: Addr<RaftPeer>,
+    metrics: ClusterMetrics,
+) -> Addr<Informer> {
+    let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
+    let controllers = ControllerHost::new(
+        controllers(),
+        submit.clone(),
+        clock.clone(),
+        entropy.clone(),
+    )
+    .start();
+    let scheduler = Scheduler::new(submit.clone(), clock, entropy).start();
+    let links = NodeLinks::new(env, submit, peer, metrics).start();
+    let readers = vec![
+        CacheReader::of(&controllers),
+        CacheReader::of(&scheduler),
+        CacheReader::of(&links),
+    ];
+    Informer::new(readers).start()
 }
 
 /// What the agent is told of its node.

@@ -69,7 +69,7 @@ fn kubectl_does_to_a_deployment_what_people_do() {
             Ok(logs)
         }
     });
-    assert!(logs.starts_with("serving on port 0"), "{logs}");
+    assert!(logs.starts_with("listening on http://"), "{logs}");
 
     dev.must(&["scale", "deployment/web", "--replicas=5"]);
     until("five pods run", SOON, || running(&dev, 5));

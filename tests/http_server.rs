@@ -127,6 +127,24 @@ async fn one_connection_serves_many_requests_failures_included() {
 }
 
 #[actix_web::test]
+async fn a_request_to_upgrade_is_refused_at_once() {
+    let server = Server::start();
+    let path = "/api/v1/namespaces/default/pods/web/exec?command=ls";
+    for (method, protocol) in [("GET", "websocket"), ("POST", "SPDY/3.1")] {
+        let mut client = server.client().await;
+        let mut request = request(method, path, "");
+        request
+            .headers_mut()
+            .insert("connection", "Upgrade".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("upgrade", protocol.parse().unwrap());
+        let (code, body) = read(send(&mut client, request).await).await;
+        assert_eq!((code, &json_of(&body)["kind"]), (404, &json!("Status")));
+    }
+}
+
+#[actix_web::test]
 async fn an_overlong_body_is_refused_in_words() {
     let server = Server::start();
     let mut client = server.client().await;

@@ -171,7 +171,7 @@ async fn manifests_are_applied_diffed_and_checked() {
 }
 
 #[actix_web::test]
-async fn a_deployment_is_scaled_rolled_and_undone() {
+async fn a_deployment_is_scaled() {
     for program in programs() {
         let kubectl = Kubectl::new(&program).await;
         kubectl
@@ -193,9 +193,19 @@ async fn a_deployment_is_scaled_rolled_and_undone() {
                 .await
                 .ok
         );
-        let web = kubectl.get("deploy web").await;
-        assert_eq!(web["spec"]["replicas"], 5);
+        assert_eq!(kubectl.get("deploy web").await["spec"]["replicas"], 5);
+    }
+}
 
+#[actix_web::test]
+async fn a_deployment_is_changed_and_the_change_undone() {
+    for program in programs() {
+        let kubectl = Kubectl::new(&program).await;
+        kubectl
+            .run("create deployment web --image=i:1 --replicas=5")
+            .await
+            .says("created");
+        let web = kubectl.get("deploy web").await;
         kubectl
             .run("set image deploy/web i=i:2")
             .await
@@ -218,6 +228,7 @@ async fn a_deployment_is_scaled_rolled_and_undone() {
                 .await
                 .succeeds();
         }
+        kubectl.run("get rs").await.says("web-hash1");
         kubectl.run("rollout history deploy/web").await.says("2 ");
         kubectl
             .run("rollout history deploy/web --revision=1")
@@ -232,7 +243,18 @@ async fn a_deployment_is_scaled_rolled_and_undone() {
             web["spec"]["template"]["spec"]["containers"][0]["image"],
             "i:1"
         );
+    }
+}
 
+#[actix_web::test]
+async fn a_rollout_is_awaited_paused_and_resumed() {
+    for program in programs() {
+        let kubectl = Kubectl::new(&program).await;
+        kubectl
+            .run("create deployment web --image=i:1 --replicas=5")
+            .await
+            .says("created");
+        let web = kubectl.get("deploy web").await;
         let mut rollout = kubectl.start("rollout status deploy/web");
         rollout.line("Waiting for deployment").await;
         kubectl
@@ -251,7 +273,6 @@ async fn a_deployment_is_scaled_rolled_and_undone() {
             .says("resumed");
         kubectl.run("get deploy").await.says("5/5");
         kubectl.run("describe deploy web").await.says("5 available");
-        kubectl.run("get rs").await.says("web-hash1");
         kubectl.run("get all").await.says("deployment.apps/web");
     }
 }

@@ -247,9 +247,23 @@ async fn says_what_it_cannot_run() {
         "{refused:?}"
     );
     spec.command.clear();
+    spec.args.clear();
     let refused = runtime.start_container(&spec).await;
     assert!(matches!(refused, Err(StartError::Config(_))), "{refused:?}");
     assert!(runtime.list().await.unwrap().containers.is_empty());
+}
+
+#[actix_web::test]
+async fn arguments_without_a_command_are_the_command() {
+    let dir = Home::new();
+    let runtime = runtime(dir.path());
+    let mut spec = container("args", "args.0", "");
+    spec.command.clear();
+    spec.args = vec!["echo".to_owned(), "hello".to_owned()];
+    let id = runtime.start_container(&spec).await.unwrap().id;
+    assert_eq!(ended(&runtime).await.code, 0);
+    assert_eq!(log(&runtime, &id, LogQuery::default()).await, "hello\n");
+    runtime.remove_container(&id).await.unwrap();
 }
 
 #[actix_web::test]

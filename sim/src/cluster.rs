@@ -1,23 +1,23 @@
-//! A world with a cluster in it: hosts that run the shipped node, clients that use it, and a driver that breaks things.
+//! The driver: hosts that run the shipped node, a scenario that uses them, and a loop that breaks and checks things.
 //!
-//! Faults are asked for by clients (through [`World`]) and done by the driver between two steps, because only the
-//! driver may stop a host. Deliberately without checks: those look at what is exposed here.
+//! Faults are asked for by scenarios (through [`World`]) and done here between two steps, because only the driver may
+//! stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kagero::actors::doors::Known;
-use kagero::cli::client::Client;
 use kagero::env::Env;
 use kagero::env::entropy::Entropy;
+use kagero::env::machine::NoMachine;
 use kagero::node::{self, Options};
-use tokio::sync::watch;
 
-use crate::edges::{FakeRuntime, SimClock, SimNetwork};
-use crate::machine::Machine;
+use crate::checkers::Checks;
+use crate::edges::{FakeRuntime, SimClock};
 use crate::trace::Trace;
+use crate::world::{API_PORT, CLIENT, Fault, Plan, World};
+use crate::{settle, writers};
 
 /// A step of the world; finer steps cost time and find nothing (FACTS.md: 224–377 × real time at 5–10 ms).
 const TICK_MS: u64 = 5;
@@ -26,100 +26,38 @@ const LATENCY_MS: (u64, u64) = (1, 10);
 /// A full backlog panics in turmoil.
 const TCP_CAPACITY: usize = 65_536;
 const PEER_PORT: u16 = 7443;
-const API_PORT: u16 = 6443;
 
-/// What to simulate.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Where all chance comes from.
-    pub seed: u64,
-    /// Machines, named n1, n2, …
-    pub nodes: usize,
-    /// Voters wanted.
-    pub voters: usize,
-    /// The simulated time after which the run has failed.
-    pub limit: Duration,
-}
-
-/// Something that only the driver can do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The machine vanishes without a word: its peers see silence, its containers are gone.
-    LoseMachine(String),
-    /// It comes back, empty, and its process starts.
-    ReturnMachine(String),
-    /// Its process dies and is started again at once; its containers live on, its peers see the connection reset.
-    RestartProcess(String),
-}
-
-/// The world as clients see it.
-#[derive(Clone)]
-pub struct World {
-    inner: Rc<Inner>,
-}
-
-struct Inner {
-    machines: BTreeMap<String, Machine>,
-    known: RefCell<BTreeMap<String, watch::Receiver<Option<Known>>>>,
-    faults: RefCell<Vec<Fault>>,
-    trace: Trace,
-}
-
-impl World {
-    /// Asks the driver for a fault; it happens before the next step.
-    pub fn inflict(&self, fault: Fault) {
-        self.inner.faults.borrow_mut().push(fault);
-    }
-
-    /// Names of all machines.
-    pub fn machines(&self) -> impl Iterator<Item = &str> {
-        self.inner.machines.keys().map(String::as_str)
-    }
-
-    /// One machine.
-    pub fn machine(&self, name: &str) -> &Machine {
-        &self.inner.machines[name]
-    }
-
-    /// What each living node's store front knows, by node.
-    pub fn known(&self) -> BTreeMap<String, Known> {
-        let known = self.inner.known.borrow();
-        known
-            .iter()
-            .filter_map(|(name, known)| Some((name.clone(), known.borrow().clone()?)))
-            .collect()
-    }
-
-    /// A client of a node's API.
-    pub fn client(&self, node: &str) -> Client {
-        Client::new(Rc::new(SimNetwork), format!("{node}:{API_PORT}"))
-    }
-
-    /// Writes a line into the trace.
-    pub fn note(&self, what: &str) {
-        self.inner.trace.note(what);
-    }
-}
-
-/// Runs a plan with one client until the client is done; its error is the run's.
-pub fn run<F>(plan: &Plan, trace: &Trace, client: impl FnOnce(World) -> F) -> turmoil::Result
+/// Runs a plan until the scenario is done and the cluster has settled; the first error, or broken property, ends it.
+pub fn run<F>(plan: &Plan, trace: &Trace, scenario: impl FnOnce(World) -> F) -> turmoil::Result
 where
     F: Future<Output = turmoil::Result> + 'static,
 {
-    let names: Vec<String> = (1..=plan.nodes).map(|n| format!("n{n}")).collect();
-    let machines = names
-        .iter()
-        .map(|name| (name.clone(), Machine::default()))
-        .collect();
-    let (known, faults) = (RefCell::default(), RefCell::default());
-    let world = World {
-        inner: Rc::new(Inner {
-            machines,
-            known,
-            faults,
-            trace: trace.clone(),
-        }),
-    };
+    let world = World::new(plan, trace);
+    let mut sim = build(plan, &world);
+    let (client, played) = (world.clone(), scenario(world.clone()));
+    sim.client(CLIENT, async move {
+        let writers = writers::start(&client);
+        played.await?;
+        settle::settle(&client, writers).await
+    });
+    let mut checks = Checks::default();
+    loop {
+        for fault in world.take_faults() {
+            apply(&mut sim, &world, &fault);
+        }
+        let waiting = |error| format!("{error}; waiting for {}", world.waiting());
+        let done = sim.step().map_err(waiting)?;
+        checks.look(&world)?;
+        if let Some(broken) = world.broken() {
+            return Err(broken.into());
+        }
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+fn build<'a>(plan: &Plan, world: &World) -> turmoil::Sim<'a> {
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
         .epoch(std::time::UNIX_EPOCH)
@@ -128,55 +66,37 @@ where
         .min_message_latency(Duration::from_millis(LATENCY_MS.0))
         .max_message_latency(Duration::from_millis(LATENCY_MS.1))
         .tcp_capacity(TCP_CAPACITY)
+        .enable_random_order()
         .build();
-    for (index, name) in names.iter().enumerate() {
+    for (index, name) in plan.names().into_iter().enumerate() {
         let starts = RefCell::new(0_u64);
-        let (world, plan, name, names) = (world.clone(), plan.clone(), name.clone(), names.clone());
+        let (world, seed) = (world.clone(), plan.seed);
         sim.host(name.clone(), move || {
             let start = starts.replace_with(|start| *start + 1);
-            let seed = plan.seed ^ ((index as u64 + 1) << 48) ^ (start << 40);
-            host(
-                world.clone(),
-                plan.clone(),
-                name.clone(),
-                names.clone(),
-                Entropy::from_seed(seed),
-            )
+            let seed = seed ^ ((index as u64 + 1) << 48) ^ (start << 40);
+            host(world.clone(), name.clone(), Entropy::from_seed(seed))
         });
     }
-    sim.client("client", client(world.clone()));
-    loop {
-        let faults: Vec<Fault> = world.inner.faults.borrow_mut().drain(..).collect();
-        for fault in faults {
-            apply(&mut sim, &world, &fault);
-        }
-        if sim.step()? {
-            return Ok(());
-        }
-    }
+    sim
 }
 
 /// One machine's process: the shipped node with simulated edges.
-async fn host(
-    world: World,
-    plan: Plan,
-    name: String,
-    names: Vec<String>,
-    entropy: Entropy,
-) -> turmoil::Result {
+async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     let machine = world.machine(&name).clone();
+    let plan = world.plan();
     let env = Env {
-        network: Rc::new(SimNetwork),
+        network: Rc::new(world.network(&name)),
         clock: Rc::new(SimClock),
         entropy: entropy.clone(),
         runtime: Rc::new(FakeRuntime::new(machine.clone(), entropy)),
+        machine: Rc::new(NoMachine),
     };
     let options = Options {
         name: name.clone(),
         listen: format!("0.0.0.0:{PEER_PORT}"),
         advertise: Some(format!("{name}:{PEER_PORT}")),
         api: format!("0.0.0.0:{API_PORT}"),
-        seeds: names
+        seeds: plan.names()[..plan.seeds]
             .iter()
             .map(|name| format!("{name}:{PEER_PORT}"))
             .collect(),
@@ -191,47 +111,48 @@ async fn host(
         pods_max: 110,
     };
     let node = node::start(env, options).await?;
-    world
-        .inner
-        .known
-        .borrow_mut()
-        .insert(name, node.known.clone());
+    world.set_known(&name, Some(node.known.clone()));
     std::future::pending::<()>().await;
     Ok(())
 }
 
-/// Does what a client asked for.
+/// Does what a scenario asked for.
 fn apply(sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
-    world.note(&format!("fault {fault:?}"));
+    world.note_at(sim.elapsed(), &format!("fault {fault:?}"));
     match fault {
         Fault::LoseMachine(name) => {
             // Cut first, so that nobody hears the connections close: a lost machine says nothing.
-            let others: Vec<String> = world
-                .machines()
-                .filter(|other| other != name)
-                .map(str::to_owned)
-                .collect();
-            for other in others.iter().map(String::as_str).chain(["client"]) {
-                sim.partition(name.as_str(), other);
-            }
+            cut(sim, world, name, CLIENT, true);
+            cut_from_others(sim, world, name, true);
             sim.crash(name.as_str());
             world.machine(name).lose();
-            world.inner.known.borrow_mut().remove(name);
+            world.set_known(name, None);
         }
         Fault::ReturnMachine(name) => {
-            let others: Vec<String> = world
-                .machines()
-                .filter(|other| other != name)
-                .map(str::to_owned)
-                .collect();
-            for other in others.iter().map(String::as_str).chain(["client"]) {
-                sim.repair(name.as_str(), other);
-            }
+            cut(sim, world, name, CLIENT, false);
+            cut_from_others(sim, world, name, false);
             sim.bounce(name.as_str());
         }
         Fault::RestartProcess(name) => {
-            world.inner.known.borrow_mut().remove(name);
+            world.set_known(name, None);
             sim.bounce(name.as_str());
         }
+        Fault::CutOff(name) => cut_from_others(sim, world, name, true),
+        Fault::Heal(name) => cut_from_others(sim, world, name, false),
+    }
+}
+
+fn cut_from_others(sim: &turmoil::Sim<'_>, world: &World, name: &str, cut: bool) {
+    for other in world.others(name) {
+        self::cut(sim, world, name, &other, cut);
+    }
+}
+
+fn cut(sim: &turmoil::Sim<'_>, world: &World, one: &str, other: &str, cut: bool) {
+    world.cuts().set(one, other, cut);
+    if cut {
+        sim.partition(one, other);
+    } else {
+        sim.repair(one, other);
     }
 }

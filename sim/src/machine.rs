@@ -5,11 +5,22 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use jiff::Timestamp;
-use kagero::agent::{ContainerRecord, ContainerState, Exit, Inventory, SandboxRecord};
+use kagero::agent::{
+    ContainerRecord, ContainerState, Exit, Inventory, PodRef, SandboxRecord, Volume,
+};
 
 /// Sandboxes and containers of one machine, by id. Shared between the process on it and the driver of the world.
 #[derive(Clone, Debug, Default)]
 pub struct Machine(Rc<RefCell<Contents>>);
+
+/// A running container that the agent ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Its id.
+    pub container: String,
+    /// Its pod.
+    pub pod: PodRef,
+}
 
 /// What is on a machine.
 #[derive(Debug, Default)]
@@ -18,6 +29,12 @@ pub struct Contents {
     pub sandboxes: BTreeMap<String, SandboxRecord>,
     /// Containers by id.
     pub containers: BTreeMap<String, ContainerRecord>,
+    /// Environment of each container ever started, by its id.
+    pub environments: BTreeMap<String, Vec<(String, String)>>,
+    /// Volumes as last written, by their pod's UID.
+    pub volumes: BTreeMap<String, Vec<Volume>>,
+    /// Running containers that the agent ended; a checker takes them.
+    pub stops: Vec<Stop>,
     next_id: u64,
     /// Counts boots; a new one begins empty.
     boot: u64,
@@ -34,6 +51,8 @@ impl Machine {
         self.with(|contents| {
             contents.sandboxes.clear();
             contents.containers.clear();
+            contents.environments.clear();
+            contents.volumes.clear();
             contents.boot += 1;
         });
     }
@@ -43,15 +62,24 @@ impl Machine {
         self.with(|contents| contents.boot)
     }
 
+    /// Ids of the running containers, in order.
+    pub fn running_containers(&self) -> Vec<String> {
+        self.with(|contents| {
+            let running = contents
+                .containers
+                .values()
+                .filter(|record| is_running(record));
+            running.map(|record| record.id.clone()).collect()
+        })
+    }
+
     /// Names of the pods that have a running container here, in order.
     pub fn running_pods(&self) -> Vec<String> {
-        let running =
-            |record: &&ContainerRecord| matches!(record.state, ContainerState::Running { .. });
         let mut pods: Vec<String> = self.with(|contents| {
             contents
                 .containers
                 .values()
-                .filter(running)
+                .filter(|record| is_running(record))
                 .map(|record| record.pod.name.clone())
                 .collect()
         });
@@ -59,6 +87,10 @@ impl Machine {
         pods.dedup();
         pods
     }
+}
+
+fn is_running(record: &ContainerRecord) -> bool {
+    matches!(record.state, ContainerState::Running { .. })
 }
 
 impl Contents {
@@ -74,6 +106,15 @@ impl Contents {
             sandboxes: self.sandboxes.values().cloned().collect(),
             containers: self.containers.values().cloned().collect(),
         }
+    }
+
+    /// The agent is about to end a container by whatever means; remembered if it runs.
+    pub fn note_stop(&mut self, id: &str) {
+        let running = self.containers.get(id).filter(|record| is_running(record));
+        self.stops.extend(running.map(|record| Stop {
+            container: id.to_owned(),
+            pod: record.pod.clone(),
+        }));
     }
 
     /// Ends a running container.

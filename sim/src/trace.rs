@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -33,11 +34,18 @@ impl Trace {
 
     /// Adds a line of the world's own (a fault, a check).
     pub fn note(&self, what: &str) {
-        self.push(&format!("world {what}"));
+        self.push(
+            turmoil::sim_elapsed().unwrap_or_default(),
+            &format!("world {what}"),
+        );
     }
 
-    fn push(&self, text: &str) {
-        let at = turmoil::sim_elapsed().unwrap_or_default();
+    /// The same for the driver, which stands outside of the world's time.
+    pub fn note_at(&self, at: Duration, what: &str) {
+        self.push(at, &format!("world {what}"));
+    }
+
+    fn push(&self, at: Duration, text: &str) {
         self.lines()
             .push(format!("{:>10.3} {text}", at.as_secs_f64()));
     }
@@ -91,7 +99,8 @@ where
         let level = metadata.level();
         write!(text.0, " {level} {}", metadata.target()).expect("writing to a String cannot fail");
         event.record(&mut text);
-        self.trace.push(&text.0);
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        self.trace.push(at, &text.0);
     }
 }
 

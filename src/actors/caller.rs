@@ -12,9 +12,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::dial::{Connection, dial};
 use super::wire::{Answer, Call, FromDialler, FromListener};
-use crate::env::frames::{Inbox, Outbox};
+use crate::env::frames::{Inbox, Outbox, SendError};
 use crate::env::network::Network;
 use crate::resource::Status;
+
+/// Calls that wait for one node; with more it is overrun, and who asks is told so at once.
+const CALLS_WAITING_MAX: usize = 4_096;
+/// Fewer calls than this are not worth a sweep.
+const SWEEP_MIN: usize = 64;
 
 /// Ask the node at an address.
 #[derive(Message)]
@@ -34,12 +39,27 @@ pub enum CallError {
     /// The other node refused.
     #[error(transparent)]
     Refused(Status),
+    /// The question fits into no frame; nobody ever received it.
+    #[error("a request of {bytes} bytes cannot be passed on to the leader")]
+    TooLarge {
+        /// Its encoded size.
+        bytes: usize,
+    },
     /// The question was certainly not received.
     #[error("not sent: {0}")]
     NotSent(String),
     /// It may have been received, and acted upon.
     #[error("no answer: {0}")]
     Lost(String),
+}
+
+impl From<SendError> for CallError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::TooLarge { bytes } => Self::TooLarge { bytes },
+            error => Self::NotSent(error.to_string()),
+        }
+    }
 }
 
 type Waiting = oneshot::Sender<Result<Answer, CallError>>;
@@ -52,22 +72,45 @@ struct Queued {
 }
 
 /// A connection, or the wish for one.
-#[derive(Default)]
 struct Line {
     outbox: Option<Outbox<FromDialler>>,
     /// Asked while connecting.
     queued: Vec<Queued>,
     /// Asked and not yet answered, by id.
     asked: BTreeMap<u64, Waiting>,
-    /// Tells answers of an earlier connection to this address from this one's.
+    /// Asked calls are swept of those whose asker has gone when there are so many.
+    sweep_at: usize,
+    /// Tells what an earlier connection to this address says from this one's.
     epoch: u64,
 }
 
-/// The actor.
+impl Line {
+    fn new(epoch: u64) -> Self {
+        Self {
+            outbox: None,
+            queued: Vec::new(),
+            asked: BTreeMap::new(),
+            sweep_at: SWEEP_MIN,
+            epoch,
+        }
+    }
+
+    /// Forgets the calls that nobody waits for any more, now and then.
+    fn sweep(&mut self) {
+        if self.asked.len() >= self.sweep_at {
+            self.asked.retain(|_, waiting| !waiting.is_closed());
+            self.sweep_at = SWEEP_MIN.max(2 * self.asked.len());
+        }
+    }
+}
+
+/// The actor. Invariant: a line has a connection, is about to have one, or is forgotten; `epochs` only grows, over all
+/// lines, so that a forgotten line's late news is never taken for a later one's.
 pub struct Caller {
     network: Rc<dyn Network>,
     lines: BTreeMap<String, Line>,
     next_id: u64,
+    epochs: u64,
 }
 
 /// An answer came.
@@ -96,13 +139,12 @@ impl Caller {
             network,
             lines: BTreeMap::new(),
             next_id: 0,
+            epochs: 0,
         }
     }
 
-    fn connect(&mut self, address: &str, ctx: &mut Context<Self>) {
-        let line = self.lines.entry(address.to_owned()).or_default();
-        line.epoch += 1;
-        let (epoch, network, address) = (line.epoch, self.network.clone(), address.to_owned());
+    fn connect(&mut self, address: &str, epoch: u64, ctx: &mut Context<Self>) {
+        let (network, address) = (self.network.clone(), address.to_owned());
         let connecting = async move {
             let result = dial(network.as_ref(), &address, None).await;
             let result = result.map_err(|error| format!("cannot reach {address}: {error}"));
@@ -134,11 +176,7 @@ impl Caller {
             Ok(()) => {
                 line.asked.insert(id, queued.waiting);
             }
-            Err(error) => drop(
-                queued
-                    .waiting
-                    .send(Err(CallError::NotSent(error.to_string()))),
-            ),
+            Err(error) => drop(queued.waiting.send(Err(error.into()))),
         }
     }
 
@@ -156,6 +194,7 @@ impl Caller {
         let queued = std::mem::take(&mut line.queued);
         match result {
             Err(reason) => {
+                self.lines.remove(&address);
                 for queued in queued {
                     // Nobody misses the answer if the asker has gone.
                     let _ = queued.waiting.send(Err(CallError::NotSent(reason.clone())));
@@ -197,10 +236,20 @@ impl Handler<Place> for Caller {
         ctx: &mut Self::Context,
     ) -> Self::Result {
         let (waiting, answer) = oneshot::channel();
-        let line = self.lines.entry(address.clone()).or_default();
-        let idle = line.outbox.is_none() && line.queued.is_empty();
+        let fresh = !self.lines.contains_key(&address);
+        if fresh {
+            self.epochs += 1;
+            self.connect(&address, self.epochs, ctx);
+        }
+        let epoch = self.epochs;
+        let line = self.lines.entry(address.clone());
+        let line = line.or_insert_with(|| Line::new(epoch));
+        line.sweep();
+        if line.asked.len() + line.queued.len() >= CALLS_WAITING_MAX {
+            let reason = format!("{CALLS_WAITING_MAX} calls wait for {address} already");
+            return Box::pin(async { Err(CallError::NotSent(reason)) });
+        }
         self.next_id += 1;
-        line.asked.retain(|_, waiting| !waiting.is_closed());
         Self::ask(
             line,
             self.next_id,
@@ -210,9 +259,6 @@ impl Handler<Place> for Caller {
                 deadline,
             },
         );
-        if idle {
-            self.connect(&address, ctx);
-        }
         Box::pin(async move {
             match timeout_at(deadline, answer).await {
                 Ok(Ok(answer)) => answer,
@@ -285,9 +331,11 @@ impl Handler<Disconnected> for Caller {
         let Some(line) = self.line(&address, epoch) else {
             return;
         };
-        line.outbox = None;
         for (_, waiting) in std::mem::take(&mut line.asked) {
+            // The asker's deadline may have passed.
             let _ = waiting.send(Err(CallError::Lost(reason.clone())));
         }
+        // Addresses of machines that are no more must not pile up.
+        self.lines.remove(&address);
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::messages::{Applied, BecameLeader, LostLeadership, SUBMIT_REQUESTS_MAX, Submit};
-use crate::control::{Controller, EventTtl, Outcome, WorkQueue};
+use super::informer::{CacheBegan, CacheChanged, CacheEnded};
+use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
+use crate::control::{Controller, EventTtl, Outcome, WorkQueue, pod_events};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::resource::{Cache, ObjectKey, Reply, Request, Status};
@@ -42,8 +43,8 @@ struct Job {
     key: ObjectKey,
     /// How many replies are its own.
     requests: usize,
-    /// Events to tell, by the position of the request that must have succeeded; `None` for none.
-    events: Vec<(Option<usize>, Request)>,
+    /// Events to tell, by the position of the request that must have succeeded.
+    events: Vec<(usize, Request)>,
     requeue_after: Option<Duration>,
     /// There was more than one submit can carry.
     cut: bool,
@@ -254,9 +255,8 @@ impl ControllerHost {
         if let Some(delay) = job.requeue_after {
             queue.add_at(key.clone(), now + delay);
         }
-        let succeeded =
-            |at: &Option<usize>| at.is_none_or(|at| matches!(replies.get(at), Some(Ok(_))));
-        let events = job.events.into_iter().filter(|(at, _)| succeeded(at));
+        let succeeded = |at: usize| matches!(replies.get(at), Some(Ok(_)));
+        let events = job.events.into_iter().filter(|(at, _)| succeeded(*at));
         let events = events.map(|(_, event)| event).collect();
         let revisions = replies.iter().flatten().map(|reply| reply.revision);
         let last = revisions.max().unwrap_or_default();
@@ -292,10 +292,10 @@ impl Batch {
             cut: outcome.writes.len() > SUBMIT_REQUESTS_MAX,
         };
         for write in outcome.writes.into_iter().take(SUBMIT_REQUESTS_MAX) {
-            let at = write.request.is_some().then_some(job.requests);
-            job.requests += usize::from(write.request.is_some());
-            self.requests.extend(write.request);
-            job.events.extend(write.event.map(|event| (at, event)));
+            job.events
+                .extend(write.event.map(|event| (job.requests, event)));
+            job.requests += 1;
+            self.requests.push(write.request);
         }
         job
     }
@@ -318,15 +318,11 @@ impl Actor for ControllerHost {
     type Context = Context<Self>;
 }
 
-impl Handler<BecameLeader> for ControllerHost {
+impl Handler<CacheBegan> for ControllerHost {
     type Result = ();
 
-    fn handle(&mut self, BecameLeader { term, view }: BecameLeader, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CacheBegan { term, cache, view }: CacheBegan, ctx: &mut Context<Self>) {
         self.epoch += 1;
-        let (cache, unreadable) = Cache::fill(&view);
-        for (key, error) in unreadable {
-            tracing::error!(key, %error, "a stored object cannot be read");
-        }
         let mut queues = Vec::new();
         for controller in &self.controllers {
             let mut queue = WorkQueue::default();
@@ -337,9 +333,9 @@ impl Handler<BecameLeader> for ControllerHost {
         }
         tracing::debug!(term, "controllers start");
         self.reign = Some(Reign {
+            applied: cache.revision(),
             cache,
             queues,
-            applied: view.revision(),
             awaiting: BTreeMap::new(),
             in_flight: 0,
             next_controller: 0,
@@ -350,28 +346,25 @@ impl Handler<BecameLeader> for ControllerHost {
     }
 }
 
-impl Handler<LostLeadership> for ControllerHost {
+impl Handler<CacheEnded> for ControllerHost {
     type Result = ();
 
-    fn handle(&mut self, _: LostLeadership, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: CacheEnded, ctx: &mut Context<Self>) {
         self.epoch += 1;
         self.reign = None;
         self.set_timer(self.clock.now(), ctx);
     }
 }
 
-impl Handler<Applied> for ControllerHost {
+impl Handler<CacheChanged> for ControllerHost {
     type Result = ();
 
-    fn handle(&mut self, Applied { view, events }: Applied, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: CacheChanged, ctx: &mut Context<Self>) {
         let Some(reign) = &mut self.reign else { return };
-        let (changes, unreadable) = reign.cache.apply(&events);
-        for (key, error) in unreadable {
-            tracing::error!(key, %error, "a stored object cannot be read");
-        }
-        reign.events.take(&events);
-        reign.applied = view.revision();
-        for change in &changes {
+        reign.cache = message.cache;
+        reign.events.take(&message.events);
+        reign.applied = reign.cache.revision();
+        for change in message.changes.iter() {
             for (controller, queue) in self.controllers.iter().zip(&mut reign.queues) {
                 for key in controller.keys_for(change, &reign.cache) {
                     queue.add(key);
@@ -383,6 +376,8 @@ impl Handler<Applied> for ControllerHost {
         for (controller, key) in reached.into_values().flatten() {
             reign.queues[controller].done(&key);
         }
+        let news = pod_events(&message.events, self.clock.wall(), &mut self.entropy);
+        self.tell(news);
         self.turn(ctx);
     }
 }

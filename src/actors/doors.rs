@@ -20,7 +20,7 @@ use super::refusals::{self, expired, is_not_leader, no_leader, outcome_unknown, 
 use super::wire::{Answer, Call};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
-use crate::raft::Rejected;
+use crate::raft::{Rejected, Term};
 use crate::resource::plan::plan;
 use crate::resource::{Plan, Reply, Request, Stamp, Status};
 use crate::store::{Event, Outcome, Revision, View};
@@ -85,13 +85,16 @@ impl Doors {
             match submitted {
                 Attempt::Done(Ok(replies)) => return replies,
                 Attempt::Done(Err(status)) => return vec![Err(status); requests.len()],
+                Attempt::Elsewhere if Instant::now() >= deadline => {
+                    return vec![Err(no_leader()); requests.len()];
+                }
                 Attempt::Elsewhere => self.look_again(deadline).await,
             }
         }
     }
 
-    /// Plans and commits what another node forwarded, if this one leads.
-    pub(super) async fn submit_forwarded(
+    /// Plans and commits what another node forwarded, or the leader's own actors want, if this node leads.
+    pub(super) async fn submit_if_leading(
         mut self,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Reply, Status>>, Status> {
@@ -169,6 +172,7 @@ impl Doors {
             };
             match described {
                 Attempt::Done(described) => return described,
+                Attempt::Elsewhere if Instant::now() >= deadline => return Err(no_leader()),
                 Attempt::Elsewhere => self.look_again(deadline).await,
             }
         }
@@ -196,8 +200,12 @@ impl Doors {
         deadline: Instant,
     ) -> Attempt<Vec<Result<Reply, Status>>> {
         let mut replies: Vec<Option<Result<Reply, Status>>> = vec![None; requests.len()];
+        let mut reign = None;
         for _ in 0..PLANS_MAX {
-            let Some(view) = self.view_if_leading() else {
+            // What a leader planned is not worth planning again in a later term of its: much may lie between.
+            let leading = self.view_if_leading();
+            let Some((_, view)) = leading.filter(|(term, _)| *reign.get_or_insert(*term) == *term)
+            else {
                 return finish_or_leave(replies);
             };
             let (plans, now) = self.plan_all(&view, requests, &mut replies);
@@ -310,12 +318,12 @@ impl Doors {
         leads.then_some(all)
     }
 
-    fn view_if_leading(&self) -> Option<View> {
+    fn view_if_leading(&self) -> Option<(Term, View)> {
         self.known
             .borrow()
             .as_ref()
             .filter(|known| known.standing.leads)
-            .map(|known| known.view.clone())
+            .map(|known| (known.standing.term, known.view.clone()))
     }
 
     /// Waits until some node is known to lead.
@@ -353,6 +361,9 @@ impl Doors {
             Ok(Ok(answer)) => Attempt::Done(Ok(answer)),
             Ok(Err(CallError::Refused(status))) if is_not_leader(&status) => Attempt::Elsewhere,
             Ok(Err(CallError::Refused(status))) => Attempt::Done(Err(status)),
+            Ok(Err(error @ CallError::TooLarge { .. })) => {
+                Attempt::Done(Err(Status::too_large(error.to_string())))
+            }
             Ok(Err(CallError::NotSent(_))) => Attempt::Elsewhere,
             Ok(Err(CallError::Lost(_))) | Err(_) => Attempt::Done(Err(outcome_unknown())),
         }

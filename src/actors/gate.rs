@@ -6,11 +6,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::doors::Known;
@@ -21,18 +22,40 @@ use crate::raft::ClusterId;
 /// A replica that cannot be reached within this time is passed over for the next.
 const CONNECT_MS_MAX: u64 = 1_000;
 
+/// Clients passed on at once; as many as the API serves itself. More are turned away.
+const CLIENTS_MAX: usize = 4_096;
+
 /// A listener that yields only the connections this node can serve itself.
 pub struct Gate {
-    /// The API's own listener.
-    pub listener: Box<dyn Listener>,
-    /// To reach the others.
-    pub network: Rc<dyn Network>,
-    /// Says whether there is a replica here.
-    pub known: watch::Receiver<Option<Known>>,
-    /// Says whether this node belongs to a cluster; before it does, it answers for itself (health checks do ask).
-    pub cluster: watch::Receiver<Option<ClusterId>>,
-    /// Finds those who have a replica.
-    pub joiner: Addr<Joiner>,
+    listener: Box<dyn Listener>,
+    network: Rc<dyn Network>,
+    known: watch::Receiver<Option<Known>>,
+    cluster: watch::Receiver<Option<ClusterId>>,
+    joiner: Addr<Joiner>,
+    /// Places for clients that are passed on.
+    places: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// A gate before a listener. Until `cluster` says that this node belongs to one, it answers for itself (health
+    /// checks do ask); then as long as `known` says that there is a replica here.
+    pub fn new(
+        listener: Box<dyn Listener>,
+        network: Rc<dyn Network>,
+        known: watch::Receiver<Option<Known>>,
+        cluster: watch::Receiver<Option<ClusterId>>,
+        joiner: Addr<Joiner>,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+        Self {
+            listener,
+            network,
+            known,
+            cluster,
+            joiner,
+            places,
+        }
+    }
 }
 
 #[async_trait(?Send)]
@@ -48,7 +71,15 @@ impl Listener for Gate {
             if self.known.borrow().is_some() || self.cluster.borrow().is_none() {
                 return Ok((stream, peer));
             }
-            tokio::task::spawn_local(pass_on(stream, self.joiner.clone(), self.network.clone()));
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                tracing::warn!(%peer, "{CLIENTS_MAX} clients are passed on already; one was turned away");
+                continue;
+            };
+            let (joiner, network) = (self.joiner.clone(), self.network.clone());
+            tokio::task::spawn_local(async move {
+                pass_on(stream, joiner, network).await;
+                drop(place);
+            });
         }
     }
 }

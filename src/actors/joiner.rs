@@ -4,20 +4,24 @@
 //! the founder is the first seed in order of address. Afterwards the joiner makes sure that this incarnation stays
 //! registered: a node that hears no leader for a while introduces itself again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use rand::RngCore;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Place};
-use super::raft_peer::{RaftPeer, TakePart};
+use super::raft_peer::TakePart;
 use super::wire::{Answer, Call, Contact, Identity};
 use crate::env::entropy::Entropy;
 use crate::raft::{ClusterId, Configuration, PeerId};
 
+/// `--init` waits so long for seeds that do not answer: one of them may know a cluster.
+const INIT_PATIENCE_MS: u64 = 5_000;
 /// Between two rounds of asking the seeds.
 const ROUND_MS: u64 = 250;
 /// A seed that has not answered within this time counts as silent in this round.
@@ -71,7 +75,7 @@ pub struct Introduction {
 pub struct Joiner {
     introduction: Introduction,
     caller: Addr<Caller>,
-    peer: Addr<RaftPeer>,
+    peer: Recipient<TakePart>,
     entropy: Entropy,
     /// Tells whoever wants to know; the value is the invariant's.
     cluster: watch::Sender<Option<ClusterId>>,
@@ -80,8 +84,29 @@ pub struct Joiner {
     linked: bool,
     unlinked_since: Option<Instant>,
     busy: bool,
-    /// The cluster this node tries to found; kept over attempts, since some seeds may have accepted already.
+    /// The cluster that this node tries to found, kept over attempts since some seeds may have accepted already; or that
+    /// it was founded into, kept until a leader has spoken.
     founding: Option<(ClusterId, Configuration)>,
+    started: Instant,
+    /// Attempts to join so far; each asks another seed.
+    attempts: usize,
+    /// Said once that this node's cluster can never live.
+    stillborn_told: bool,
+}
+
+/// What to do after a round of questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Next {
+    /// Ask for admission at this address.
+    Join(String),
+    /// `--init`: found a cluster of this node alone.
+    FoundAlone,
+    /// Go on with the attempt to found, or begin one.
+    Found,
+    /// Begin another attempt to found: nobody who took part in the last one is left.
+    FoundAnew,
+    /// Ask again later.
+    Wait,
 }
 
 /// A round of questions ended.
@@ -103,17 +128,20 @@ struct JoinTried(Result<ClusterId, String>);
 struct Founded {
     cluster: ClusterId,
     configuration: Configuration,
-    accepted: usize,
+    /// Who belongs to it now, this node included.
+    accepted: BTreeSet<PeerId>,
 }
 
 impl Joiner {
     /// A joiner that begins to ask as soon as it is started.
     pub fn new(
-        introduction: Introduction,
+        mut introduction: Introduction,
         caller: Addr<Caller>,
-        peer: Addr<RaftPeer>,
+        peer: Recipient<TakePart>,
         entropy: Entropy,
     ) -> Self {
+        introduction.seeds.sort();
+        introduction.seeds.dedup();
         Self {
             introduction,
             caller,
@@ -125,6 +153,9 @@ impl Joiner {
             unlinked_since: None,
             busy: false,
             founding: None,
+            started: Instant::now(),
+            attempts: 0,
+            stillborn_told: false,
         }
     }
 
@@ -171,12 +202,14 @@ impl Joiner {
     /// Asks for admission, through whoever leads.
     fn join(&mut self, address: String, ctx: &mut Context<Self>) {
         let (id, contact) = (self.introduction.id, self.introduction.contact.clone());
+        let again = self.registered;
         let (caller, me) = (self.caller.clone(), ctx.address());
         let joining = async move {
             let deadline = Instant::now() + Duration::from_millis(ADMIT_MS_MAX);
             let call = Call::Join {
                 id,
                 contact,
+                again,
                 forward: true,
             };
             let result = match caller
@@ -197,54 +230,186 @@ impl Joiner {
         ctx.spawn(joining.into_actor(self));
     }
 
+    /// What the seeds' answers mean for this node.
+    fn next(&self, identities: &BTreeMap<String, Identity>) -> Next {
+        let own = self.introduction.id;
+        let cluster_of = |who: &Identity| who.cluster.map(|cluster| cluster.id);
+        if let Some(cluster) = self.cluster() {
+            // To its own leader, itself perhaps, and never into another cluster.
+            let ours = |who: &Identity| who.id != own && cluster_of(who) == Some(cluster.id);
+            let itself = || self.introduction.contact.address.clone();
+            return Next::Join(self.guide(identities, ours).unwrap_or_else(itself));
+        }
+        let attempt = self.founding.as_ref().map(|(cluster, _)| cluster.id);
+        let alien = |who: &Identity| cluster_of(who).is_some() && cluster_of(who) != attempt;
+        if let Some(address) = self.guide(identities, alien) {
+            return Next::Join(address);
+        }
+        let all_answered = identities.len() == self.introduction.seeds.len();
+        let all_empty = identities.values().all(|who| who.cluster.is_none());
+        if self.introduction.init {
+            let waited = self.started.elapsed() >= Duration::from_millis(INIT_PATIENCE_MS);
+            let decided = all_answered || waited;
+            return if decided {
+                Next::FoundAlone
+            } else {
+                Next::Wait
+            };
+        }
+        // `identities` is in order of address, so every seed agrees on who founds.
+        let founds = identities.values().next().is_some_and(|who| who.id == own);
+        let replaced = |(_, attempt): &(ClusterId, Configuration)| {
+            let mut living = identities.values().map(|who| who.id);
+            !living.all(|id| attempt.contacts.contains_key(&id))
+        };
+        match &self.founding {
+            Some(attempt) if all_answered && all_empty && replaced(attempt) => Next::FoundAnew,
+            Some(_) => Next::Found,
+            None if founds && all_answered && all_empty => Next::Found,
+            None => Next::Wait,
+        }
+    }
+
+    /// Whom of these to ask for admission: those who know a leader before others, each in turn.
+    fn guide(
+        &self,
+        identities: &BTreeMap<String, Identity>,
+        wanted: impl Fn(&Identity) -> bool,
+    ) -> Option<String> {
+        let wanted: Vec<_> = identities.iter().filter(|(_, who)| wanted(who)).collect();
+        let knowing = wanted.iter().filter(|(_, who)| who.leader.is_some());
+        let knowing: Vec<_> = knowing.copied().collect();
+        let asked = if knowing.is_empty() { wanted } else { knowing };
+        let turn = self.attempts.checked_rem(asked.len())?;
+        Some(asked[turn].0.clone())
+    }
+
+    /// Gives up an attempt to found that nobody has accepted, because there is another cluster.
+    fn yield_attempt(&mut self, identities: &BTreeMap<String, Identity>) {
+        let accepted = |(cluster, _): &(ClusterId, Configuration)| {
+            let mut seeds = identities.values();
+            seeds.any(|who| who.cluster.is_some_and(|own| own.id == cluster.id))
+        };
+        if self.cluster().is_none() {
+            self.founding = self.founding.take().filter(accepted);
+        }
+    }
+
+    /// Founds a cluster of this node alone.
+    fn found_alone(&mut self) {
+        let alone = (self.introduction.id, self.introduction.contact.clone());
+        let configuration = founding_configuration([alone].into_iter().collect(), 1);
+        if configuration.voters.is_empty() {
+            tracing::error!("--init needs a node that may vote");
+            return;
+        }
+        let cluster = self.fresh_cluster();
+        self.take_part(cluster, Some(configuration));
+    }
+
+    fn fresh_cluster(&mut self) -> ClusterId {
+        let id = self.entropy.next_u64();
+        ClusterId { id, generation: 0 }
+    }
+
     /// Asks every other seed to belong to a new cluster of all of them.
     fn found(&mut self, identities: &BTreeMap<String, Identity>, ctx: &mut Context<Self>) {
-        let fresh = || {
-            let cluster = ClusterId {
-                id: self.entropy.clone().next_u64(),
-                generation: 0,
-            };
-            (
-                cluster,
-                founding_configuration(identities.values(), self.introduction.voters_wanted),
-            )
+        let (cluster, configuration) = match self.founding.clone() {
+            Some(attempt) => attempt,
+            None => {
+                let seeds = identities.values().map(|who| (who.id, who.contact.clone()));
+                let wanted = self.introduction.voters_wanted;
+                let configuration = founding_configuration(seeds.collect(), wanted);
+                (self.fresh_cluster(), configuration)
+            }
         };
-        let (cluster, configuration) = self.founding.get_or_insert_with(fresh).clone();
+        if configuration.voters.is_empty() {
+            tracing::error!("none of the seeds may vote; a cluster needs a voter");
+            self.busy = false;
+            return;
+        }
+        self.founding = Some((cluster, configuration.clone()));
         let own = self.introduction.id;
-        let others = identities
-            .iter()
-            .filter(|(_, identity)| identity.id != own)
-            .map(|(address, _)| address.clone());
-        let (others, caller, me) = (
-            others.collect::<Vec<_>>(),
-            self.caller.clone(),
-            ctx.address(),
-        );
+        let asked = self.form(identities, cluster, &configuration);
+        let me = ctx.address();
         let founding = async move {
-            let call = Call::Form {
-                cluster,
-                configuration: configuration.clone(),
-            };
-            let asked = others.into_iter().map(|address| {
-                let deadline = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
-                caller.send(Place {
-                    address,
-                    call: call.clone(),
-                    deadline,
-                })
-            });
-            let answers = futures::future::join_all(asked).await;
-            let accepted = answers
-                .iter()
-                .filter(|answer| matches!(answer, Ok(Ok(Answer::Formed))))
-                .count();
+            let mut accepted = BTreeSet::from([own]);
+            accepted.extend(asked.await);
             me.do_send(Founded {
                 cluster,
                 configuration,
-                accepted: accepted + 1,
+                accepted,
             });
         };
         ctx.spawn(founding.into_actor(self));
+    }
+
+    /// Asks these, except itself, to belong to a cluster; gives those who do.
+    fn form(
+        &self,
+        identities: &BTreeMap<String, Identity>,
+        cluster: ClusterId,
+        configuration: &Configuration,
+    ) -> impl Future<Output = Vec<PeerId>> + use<> {
+        let own = self.introduction.id;
+        let others = identities.iter().filter(|(_, who)| who.id != own);
+        let others: BTreeMap<PeerId, String> = others
+            .map(|(address, who)| (who.id, address.clone()))
+            .collect();
+        let (caller, configuration) = (self.caller.clone(), configuration.clone());
+        async move {
+            let asked = others.into_iter().map(async |(id, address)| {
+                let place = Place {
+                    address,
+                    call: Call::Form {
+                        cluster,
+                        configuration: configuration.clone(),
+                    },
+                    deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
+                };
+                let answer = caller.send(place).await;
+                matches!(answer, Ok(Ok(Answer::Formed))).then_some(id)
+            });
+            let accepted = futures::future::join_all(asked).await;
+            accepted.into_iter().flatten().collect()
+        }
+    }
+
+    /// A founder may die before it has asked everyone. Whoever was asked asks the others, until a leader has spoken: the
+    /// configuration is the founder's, and an incarnation founds with it at most once, so nothing else can come of it.
+    fn spread(&mut self, identities: &BTreeMap<String, Identity>, ctx: &mut Context<Self>) {
+        let Some((cluster, configuration)) = self.founding.clone() else {
+            return;
+        };
+        let missing = |(_, who): &(&String, &Identity)| {
+            who.cluster.is_none() && configuration.contacts.contains_key(&who.id)
+        };
+        let missing = identities.iter().filter(missing);
+        let missing = missing.map(|(address, who)| (address.clone(), who.clone()));
+        let asked = self.form(&missing.collect(), cluster, &configuration);
+        ctx.spawn(asked.into_actor(self).map(|_, _, _| ()));
+        self.tell_stillborn(identities, &configuration);
+    }
+
+    /// Says once that a majority of the founders was replaced before a leader spoke: without them nobody can ever be
+    /// elected. This process could give its part up (it has promised nothing that outlives them), but only by ending,
+    /// as every process of ours may at any time; so that is its operator's or supervisor's to do.
+    fn tell_stillborn(
+        &mut self,
+        identities: &BTreeMap<String, Identity>,
+        configuration: &Configuration,
+    ) {
+        let all_answered = identities.len() == self.introduction.seeds.len();
+        let own = self.cluster();
+        let free = |who: &&Identity| who.cluster.is_none() || who.cluster == own;
+        let free = identities.values().filter(free).map(|who| who.id);
+        let voters = configuration.voters.intersection(&free.collect()).count();
+        if all_answered && voters < majority(configuration) && !self.stillborn_told {
+            self.stillborn_told = true;
+            tracing::error!(
+                "the founders of this cluster died before it had a leader: restart this node"
+            );
+        }
     }
 
     fn take_part(&mut self, cluster: ClusterId, founding: Option<Configuration>) {
@@ -280,24 +445,23 @@ async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Identity> {
 }
 
 /// All seeds; the first of those that may vote are the voters, in order of name, the rest learn.
-fn founding_configuration<'a>(
-    seeds: impl Iterator<Item = &'a Identity>,
-    voters_wanted: usize,
-) -> Configuration {
-    let mut seeds: Vec<&Identity> = seeds.collect();
-    seeds.sort_by(|a, b| (&a.contact.name, a.id).cmp(&(&b.contact.name, b.id)));
+fn founding_configuration(seeds: BTreeMap<PeerId, Contact>, voters_wanted: usize) -> Configuration {
+    let mut seeds: Vec<(PeerId, Contact)> = seeds.into_iter().collect();
+    seeds.sort_by(|(a, one), (b, other)| (&one.name, a).cmp(&(&other.name, b)));
     let mut configuration = Configuration::default();
-    for seed in seeds {
-        configuration
-            .contacts
-            .insert(seed.id, seed.contact.encode());
-        if seed.contact.may_vote && configuration.voters.len() < voters_wanted {
-            configuration.voters.insert(seed.id);
+    for (id, contact) in seeds {
+        configuration.contacts.insert(id, contact.encode());
+        if contact.may_vote && configuration.voters.len() < voters_wanted {
+            configuration.voters.insert(id);
         } else {
-            configuration.learners.insert(seed.id);
+            configuration.learners.insert(id);
         }
     }
     configuration
+}
+
+fn majority(configuration: &Configuration) -> usize {
+    configuration.voters.len() / 2 + 1
 }
 
 impl Actor for Joiner {
@@ -313,50 +477,25 @@ impl Handler<Asked> for Joiner {
     type Result = ();
 
     fn handle(&mut self, Asked { identities }: Asked, ctx: &mut Self::Context) {
-        let own = self.introduction.id;
-        let own_attempt = self
-            .founding
-            .as_ref()
-            .map(|(cluster, _)| *cluster)
-            .filter(|_| self.cluster().is_none());
-        let elsewhere =
-            |who: &Identity| who.id != own && who.cluster.is_some() && who.cluster != own_attempt;
-        let known = identities.iter().find(|(_, identity)| elsewhere(identity));
-        let all_answered = identities.len() == self.introduction.seeds.len();
-        let all_empty = identities
-            .values()
-            .all(|identity| identity.cluster.is_none());
-        // `identities` is in order of address, so every seed agrees on who founds.
-        let founds = identities
-            .values()
-            .next()
-            .is_some_and(|first| first.id == own);
-        if let Some((address, _)) = known {
-            self.join(address.clone(), ctx);
-        } else if self.cluster().is_some() {
-            // The only one, or the others are silent: introduce itself to its own leader, itself perhaps.
-            self.join(self.introduction.contact.address.clone(), ctx);
-        } else if self.introduction.init {
-            let alone = Identity {
-                id: own,
-                contact: self.introduction.contact.clone(),
-                cluster: None,
-                leader: None,
-                apis: Vec::new(),
-            };
-            let configuration = founding_configuration([&alone].into_iter(), 1);
-            let cluster = ClusterId {
-                id: self.entropy.next_u64(),
-                generation: 0,
-            };
-            self.take_part(cluster, Some(configuration));
-            self.busy = false;
-        } else if own_attempt.is_some()
-            || (!identities.is_empty() && all_answered && all_empty && founds)
-        {
-            self.found(&identities, ctx);
-        } else {
-            self.busy = false;
+        if self.cluster().is_some() {
+            self.spread(&identities, ctx);
+        }
+        let next = self.next(&identities);
+        match next {
+            Next::Join(address) => {
+                self.yield_attempt(&identities);
+                self.join(address, ctx);
+            }
+            Next::FoundAnew => {
+                self.founding = None;
+                self.found(&identities, ctx);
+            }
+            Next::Found => self.found(&identities, ctx),
+            Next::FoundAlone => {
+                self.found_alone();
+                self.busy = false;
+            }
+            Next::Wait => self.busy = false,
         }
     }
 }
@@ -376,9 +515,9 @@ impl Handler<Founded> for Joiner {
         self.busy = false;
         // With fewer than a majority the cluster could never elect a leader; nobody else may found it either, so the
         // seeds are asked again, and those that accepted have a cluster to be joined once it lives.
-        let majority = configuration.voters.len() / 2 + 1;
-        if self.cluster().is_none() && accepted >= majority {
-            tracing::info!(cluster = %format_args!("{:016x}", cluster.id), accepted, "a new cluster is founded");
+        let voters = configuration.voters.intersection(&accepted).count();
+        if self.cluster().is_none() && voters >= majority(&configuration) {
+            tracing::info!(cluster = %format_args!("{:016x}", cluster.id), voters, "a new cluster is founded");
             self.take_part(cluster, Some(configuration));
         }
     }
@@ -389,9 +528,11 @@ impl Handler<JoinTried> for Joiner {
 
     fn handle(&mut self, JoinTried(result): JoinTried, _: &mut Self::Context) {
         self.busy = false;
+        self.attempts = self.attempts.wrapping_add(1);
         match result {
             Ok(cluster) if self.cluster().is_none_or(|own| own == cluster) => {
                 self.registered = true;
+                self.founding = None;
                 self.unlinked_since = Some(Instant::now());
                 if self.cluster().is_none() {
                     self.take_part(cluster, None);
@@ -400,6 +541,7 @@ impl Handler<JoinTried> for Joiner {
             Ok(other) => {
                 tracing::error!(?other, own = ?self.cluster(), "the seeds belong to another cluster");
             }
+            Err(reason) if self.registered => tracing::warn!(reason, "not admitted again"),
             Err(reason) => tracing::info!(reason, "not admitted yet"),
         }
     }
@@ -422,7 +564,16 @@ impl Handler<Form> for Joiner {
             None if !configuration.contacts.contains_key(&self.introduction.id) => {
                 Err("the configuration names another incarnation of this node".to_owned())
             }
+            None if self
+                .founding
+                .as_ref()
+                .is_some_and(|(own, _)| *own != cluster) =>
+            {
+                tracing::warn!("two seeds found a cluster each: do all have the same seeds?");
+                Err("this node is founding another cluster".to_owned())
+            }
             None => {
+                self.founding = Some((cluster, configuration.clone()));
                 self.take_part(cluster, Some(configuration));
                 Ok(())
             }
@@ -435,6 +586,7 @@ impl Handler<Linked> for Joiner {
 
     fn handle(&mut self, Linked(linked): Linked, _: &mut Self::Context) {
         self.linked = linked;
+        self.founding = self.founding.take().filter(|_| !linked);
         if !linked {
             self.unlinked_since = Some(Instant::now());
         }
@@ -451,8 +603,10 @@ impl Handler<FindApis> for Joiner {
             self.introduction.id,
         );
         Box::pin(async move {
-            for seed in seeds {
-                match ask_who(&caller, &seed).await {
+            let questions = seeds.iter().map(|seed| ask_who(&caller, seed));
+            let mut answers: FuturesUnordered<_> = questions.collect();
+            while let Some(answer) = answers.next().await {
+                match answer {
                     Some(identity) if identity.id != own && !identity.apis.is_empty() => {
                         return identity.apis;
                     }
@@ -471,3 +625,6 @@ impl Handler<WhichCluster> for Joiner {
         MessageResult(self.cluster())
     }
 }
+
+#[cfg(test)]
+mod tests;

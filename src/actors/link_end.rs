@@ -35,6 +35,9 @@ pub struct LinkOpened {
 /// Answers that wait for one slow connection; a leader that reads nothing is given up.
 pub const ANSWERS_MAX: usize = 256;
 
+/// Reports in one frame: of some KB each, so far below a frame's bound.
+const REPORTS_MAX: usize = 256;
+
 /// It said something.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -58,19 +61,26 @@ struct Current {
     id: LinkId,
     cluster: ClusterId,
     term: Term,
+    /// Dropping it ends the connection.
     answers: mpsc::Sender<LinkUp>,
+    /// What came of the next assignment so far.
+    parts: Vec<WireAssignment>,
     /// The leader has sent its full set, so reports make sense to it.
     assigned: bool,
 }
 
-/// The actor. Invariant: (generation, term) of the link in force never goes down.
+/// The actor. Invariants: (generation, term) of the link in force never goes down, and its cluster never changes; one
+/// description is on its way for a link.
 pub struct LinkEnd {
     id: PeerId,
     agent: Addr<NodeAgent>,
     joiner: Addr<Joiner>,
     current: Option<Current>,
+    cluster: Option<u64>,
     highest: (u64, Term),
     next_link: LinkId,
+    /// For which link the agent is describing the node.
+    describing: Option<LinkId>,
     /// UIDs of the pods this node is to run.
     wanted: BTreeSet<String>,
     /// The newest report of each of them, for the next leader.
@@ -85,8 +95,10 @@ impl LinkEnd {
             agent,
             joiner,
             current: None,
+            cluster: None,
             highest: (0, 0),
             next_link: 0,
+            describing: None,
             wanted: BTreeSet::new(),
             reports: BTreeMap::new(),
         }
@@ -117,16 +129,46 @@ impl LinkEnd {
         }
     }
 
-    /// Asks the agent to describe the node and passes that on.
+    /// Says reports, in frames that are never too large.
+    fn say_reports(&mut self, reports: Vec<PodReport>) {
+        let mut left = reports.into_iter().peekable();
+        while left.peek().is_some() {
+            let some = left.by_ref().take(REPORTS_MAX).collect();
+            self.say(LinkUp::Reports(some));
+        }
+    }
+
+    /// Why a link is refused, if it is.
+    fn refusal(&self, cluster: ClusterId, term: Term, to: PeerId) -> Option<&'static str> {
+        if to != self.id {
+            Some("another incarnation lives here")
+        } else if self.cluster.is_some_and(|own| own != cluster.id) {
+            Some("this node belongs to another cluster")
+        } else if (cluster.generation, term) < self.highest {
+            Some("a newer leader is known")
+        } else {
+            None
+        }
+    }
+
+    /// Asks the agent to describe the node and passes that on, one description after the other: an engine that hangs
+    /// makes one late, and it must not overtake a later one.
     fn describe(&mut self, wrap: fn(NodeDescription) -> LinkUp, ctx: &mut Context<Self>) {
         let Some(link) = self.current.as_ref().map(|current| current.id) else {
             return;
         };
+        if self.describing == Some(link) {
+            return;
+        }
+        self.describing = Some(link);
         let asked = self
             .agent
             .send(DescribeNode)
             .into_actor(self)
             .map(move |described, end, _| {
+                if end.describing == Some(link) {
+                    end.describing = None;
+                }
                 let same = end
                     .current
                     .as_ref()
@@ -154,23 +196,19 @@ impl Handler<LinkOpened> for LinkEnd {
             to,
             answers,
         } = opened;
-        let rank = (cluster.generation, term);
-        if to != self.id || rank < self.highest {
-            let reason = if to == self.id {
-                "a newer leader is known"
-            } else {
-                "another incarnation lives here"
-            };
+        if let Some(reason) = self.refusal(cluster, term, to) {
             // If even this cannot be said, the leader will find out by silence.
             let _ = answers.try_send(LinkUp::Refused(reason.to_owned()));
             return self.next_link;
         }
-        self.highest = rank;
+        self.cluster = Some(cluster.id);
+        self.highest = (cluster.generation, term);
         self.current = Some(Current {
             id: self.next_link,
             cluster,
             term,
             answers,
+            parts: Vec::new(),
             assigned: false,
         });
         self.joiner.do_send(Linked(true));
@@ -193,11 +231,14 @@ impl Handler<LinkDownReceived> for LinkEnd {
         match down {
             LinkDown::Open { .. } => {}
             LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
+            LinkDown::Part(part) => current.parts.extend(part),
             LinkDown::Assign {
                 full,
-                upsert,
+                upsert: last,
                 remove,
             } => {
+                let mut upsert = std::mem::take(&mut current.parts);
+                upsert.extend(last);
                 let (generation, term) = (current.cluster.generation, current.term);
                 let first = full && !current.assigned;
                 current.assigned |= full;
@@ -211,7 +252,7 @@ impl Handler<LinkDownReceived> for LinkEnd {
                 });
                 if first {
                     let reports = self.reports.values().cloned().collect();
-                    self.say(LinkUp::Reports(reports));
+                    self.say_reports(reports);
                 }
             }
         }
@@ -248,7 +289,7 @@ impl Handler<PodReports> for LinkEnd {
             .as_ref()
             .is_some_and(|current| current.assigned)
         {
-            self.say(LinkUp::Reports(reports));
+            self.say_reports(reports);
         }
     }
 }

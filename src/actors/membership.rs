@@ -17,7 +17,7 @@ use super::registration::{register, registered};
 use super::wire::Contact;
 use crate::raft::{self, Candidate, Change, ClusterId, Limits, PeerId, plan_membership};
 use crate::resource::Status;
-use crate::store::View;
+use crate::store::{Revision, View};
 
 /// How often the leader looks whether the membership should change; well under the second after which a caught-up
 /// learner may be promoted.
@@ -28,13 +28,16 @@ const NAME_HELD_MS: u64 = 10_000;
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Let this incarnation in; answered with the cluster once its Node object is written.
-#[derive(Message)]
+#[derive(Message, Clone)]
 #[rtype(result = "Result<ClusterId, Status>")]
 pub struct Admit {
     /// The incarnation.
     pub id: PeerId,
     /// How it is reached.
     pub contact: Contact,
+    /// It was admitted before and introduces itself again: it gets its Node object back if that was deleted, but
+    /// never takes its name from a process that came after it.
+    pub again: bool,
 }
 
 /// A change was tried.
@@ -49,7 +52,7 @@ struct Changed {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct StatusRead {
-    status: raft::Status,
+    status: Option<raft::Status>,
 }
 
 /// The actor.
@@ -75,7 +78,8 @@ impl Membership {
         }
     }
 
-    /// Everyone who could be a member, by incarnation. Of two incarnations on one machine the older is proven dead.
+    /// Everyone who could be a member, by incarnation. One whose name and machine another one has taken over is proven
+    /// dead. The machine alone proves nothing: it may run several nodes, and cloned machines share their ids.
     fn candidates(view: &View, status: &raft::Status) -> BTreeMap<PeerId, Candidate> {
         let described =
             |node: Node| registered(&node).map(|(id, contact)| (id, contact, silence(&node)));
@@ -86,7 +90,7 @@ impl Membership {
                 continue;
             };
             let superseded = |(other, new, _): &(PeerId, Contact, Duration)| {
-                other != id && new.machine_id == contact.machine_id
+                other != id && new.name == contact.name && new.machine_id == contact.machine_id
             };
             let proven_dead = nodes.iter().any(superseded);
             candidates.insert(
@@ -114,7 +118,8 @@ impl Membership {
         let (peer, me) = (self.peer.clone(), ctx.address());
         let read = async move {
             // No answer means that the node is stopping.
-            if let Ok(Some((_, status))) = peer.send(GetStatus).await {
+            if let Ok(status) = peer.send(GetStatus).await {
+                let status = status.map(|(_, status)| status);
                 me.do_send(StatusRead { status });
             }
         };
@@ -130,15 +135,20 @@ fn nodes(view: &View) -> impl Iterator<Item = Node> {
 
 /// How long a node that is no member has been silent, as far as its Node object tells.
 fn silence(node: &Node) -> Duration {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    let ready = conditions
+    if is_ready(node) {
+        Duration::ZERO
+    } else {
+        Duration::MAX
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref());
+    conditions
+        .unwrap_or_default()
         .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    if ready { Duration::ZERO } else { Duration::MAX }
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn candidate(contact: &Contact) -> Candidate {
@@ -190,11 +200,8 @@ impl Handler<StatusRead> for Membership {
     type Result = ();
 
     fn handle(&mut self, StatusRead { status }: StatusRead, ctx: &mut Self::Context) {
-        let candidates = self
-            .view
-            .as_ref()
-            .map(|view| Self::candidates(view, &status));
-        let plan = candidates.and_then(|candidates| {
+        let plan = self.view.as_ref().zip(status).and_then(|(view, status)| {
+            let candidates = Self::candidates(view, &status);
             plan_membership(&status, &candidates, self.voters_wanted, &Limits::default())
         });
         let Some(change) = plan else {
@@ -228,12 +235,11 @@ impl Handler<Changed> for Membership {
 impl Handler<Admit> for Membership {
     type Result = LocalBoxFuture<'static, Result<ClusterId, Status>>;
 
-    fn handle(&mut self, Admit { id, contact }: Admit, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, asking: Admit, _: &mut Self::Context) -> Self::Result {
         let Some(view) = &self.view else {
             return Box::pin(async { Err(not_leader()) });
         };
-        let existing =
-            nodes(view).find(|node| node.metadata.name.as_deref() == Some(&contact.name));
+        let existing = existing(view, &asking.contact.name);
         let (peer, submit) = (self.peer.clone(), self.submit.clone());
         Box::pin(async move {
             let stopping = |_| stopping();
@@ -242,14 +248,18 @@ impl Handler<Admit> for Membership {
                 .await
                 .map_err(stopping)?
                 .ok_or_else(not_leader)?;
-            let holder = existing.as_ref().and_then(registered);
-            if holder.as_ref().is_some_and(|(held, _)| *held == id) {
-                return Ok(cluster);
+            if let Some((node, _)) = &existing
+                && let Some((holder, contact)) = registered(node)
+            {
+                if holder == asking.id {
+                    return Ok(cluster);
+                }
+                let alive = is_alive(&status, holder, node);
+                may_take_over(&contact, alive, &asking)?;
             }
-            if let Some((held, other)) = holder {
-                name_is_free(&status, held, &other, &contact)?;
-            }
-            let registration = register(existing.as_ref(), id, &contact);
+            let Admit { id, contact, .. } = asking;
+            let revision = existing.map(|(_, revision)| revision);
+            let registration = register(revision, id, &contact);
             let replies = submit
                 .send(Submit(vec![registration]))
                 .await
@@ -263,26 +273,42 @@ impl Handler<Admit> for Membership {
     }
 }
 
-/// Whether another process may take over a node's name: on the same machine always (the older one is dead, or about
-/// to find that out), elsewhere only when its holder has been silent for long enough.
-fn name_is_free(
-    status: &raft::Status,
-    held: PeerId,
-    holder: &Contact,
-    asking: &Contact,
-) -> Result<(), Status> {
-    let silent = |id| status.progress.get(&id).map(|progress| progress.silent);
-    let alive = held == status.id
-        || silent(held).is_some_and(|silent| silent < Duration::from_millis(NAME_HELD_MS));
-    if holder.machine_id == asking.machine_id || !alive {
-        return Ok(());
-    }
-    Err(Status::new(
-        403,
-        "Forbidden",
-        format!(
-            "node name {:?} is held by another live machine at {}; choose another --name",
-            asking.name, holder.address
-        ),
-    ))
+/// The Node of a name, with its revision. One that cannot be read is as good as registered by nobody.
+fn existing(view: &View, name: &str) -> Option<(Node, Revision)> {
+    let record = view.get(&format!("nodes//{name}"))?;
+    let node = serde_json::from_slice(&record.value).unwrap_or_default();
+    Some((node, record.mod_revision))
 }
+
+/// Whether a node was heard of lately: a member by consensus, another by its link, which writes the Node's condition.
+fn is_alive(status: &raft::Status, id: PeerId, node: &Node) -> bool {
+    let held = Duration::from_millis(NAME_HELD_MS);
+    match status.progress.get(&id) {
+        Some(progress) => progress.silent < held,
+        None => id == status.id || is_ready(node),
+    }
+}
+
+/// Whether a process may take over a node's name. On the same machine a new one may always: the older one is dead, or
+/// about to find out that it is superseded. Elsewhere it may once the holder has been silent for long enough.
+fn may_take_over(holder: &Contact, alive: bool, asking: &Admit) -> Result<(), Status> {
+    let name = &asking.contact.name;
+    if asking.again {
+        let reason = format!(
+            "node name {name:?} was taken over by a later process at {}; this one is superseded and should be stopped",
+            holder.address
+        );
+        return Err(Status::new(409, "Conflict", reason));
+    }
+    if alive && holder.machine_id != asking.contact.machine_id {
+        let reason = format!(
+            "node name {name:?} is held by another live machine at {}; choose another --name",
+            holder.address
+        );
+        return Err(Status::new(403, "Forbidden", reason));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

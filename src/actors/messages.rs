@@ -148,7 +148,7 @@ pub struct MemberStatus {
     pub silent_ms: u64,
 }
 
-/// To the leader's own actors (controllers, scheduler, node links): this node leads from now on.
+/// To the leader's own actors (the informer, which tells the rest, and membership): this node leads from now on.
 /// `view` reflects every entry of earlier terms.
 #[derive(Message, Clone, Debug)]
 #[rtype(result = "()")]

@@ -2,10 +2,13 @@
 //!
 //! Deliberately only what actors know; the machine's and the API's figures register themselves on the same registry.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
 use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::wire::Contact;
-use crate::raft::{Role, Status, Term};
+use crate::raft::{PeerId, Role, Status, Term};
 use crate::store::View;
 
 /// Consensus and store figures of one node.
@@ -21,7 +24,8 @@ pub struct RaftMetrics {
     revision: IntGauge,
     bytes: IntGauge,
     lag: IntGaugeVec,
-    last_leader: std::cell::Cell<Option<(Term, Option<crate::raft::PeerId>)>>,
+    lines: RefCell<BTreeMap<PeerId, IntGauge>>,
+    last_leader: Cell<Option<(Term, PeerId)>>,
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
@@ -85,7 +89,8 @@ impl RaftMetrics {
                 "Bytes of values in this node's store",
             )?,
             lag,
-            last_leader: std::cell::Cell::new(None),
+            lines: RefCell::default(),
+            last_leader: Cell::new(None),
         })
     }
 
@@ -99,28 +104,38 @@ impl RaftMetrics {
         self.keys.set(view.len() as i64);
         self.revision.set(view.revision() as i64);
         self.bytes.set(view.value_bytes() as i64);
+        self.observe_lag(status);
         self.observe_leader(status);
     }
 
-    fn observe_leader(&self, status: &Status) {
-        let now = Some((status.term, status.leader));
-        let before = self.last_leader.replace(now);
-        if before != now && status.leader.is_some() {
-            self.leader_changes.inc();
-        }
-        if before != now {
+    /// A line a member, as long as this node leads and has it; its name is looked up once.
+    fn observe_lag(&self, status: &Status) {
+        let mut lines = self.lines.borrow_mut();
+        if !lines.keys().eq(status.progress.keys()) {
             self.lag.reset();
+            let contacts = &status.configuration.contacts;
+            let name = |id: &PeerId| {
+                let contact = contacts.get(id).map(|bytes| Contact::decode(bytes));
+                contact
+                    .and_then(Result::ok)
+                    .map_or_else(|| id.to_string(), |c| c.name)
+            };
+            let ids = status.progress.keys();
+            *lines = ids
+                .map(|id| (*id, self.lag.with_label_values(&[name(id)])))
+                .collect();
         }
-        for (id, progress) in &status.progress {
-            let contact = status
-                .configuration
-                .contacts
-                .get(id)
-                .and_then(|bytes| Contact::decode(bytes).ok());
-            let name = contact.map_or_else(|| id.to_string(), |contact| contact.name);
-            self.lag
-                .with_label_values(&[&name])
-                .set(status.last.saturating_sub(progress.matched) as i64);
+        for (line, progress) in lines.values().zip(status.progress.values()) {
+            line.set(status.last.saturating_sub(progress.matched) as i64);
+        }
+    }
+
+    /// Counts each leader once, also one that was out of sight for a while.
+    fn observe_leader(&self, status: &Status) {
+        let Some(leader) = status.leader else { return };
+        let now = Some((status.term, leader));
+        if self.last_leader.replace(now) != now {
+            self.leader_changes.inc();
         }
     }
 }

@@ -9,9 +9,12 @@ mod describe;
 pub mod dial;
 pub mod doors;
 pub mod gate;
+pub mod informer;
 pub mod joiner;
+pub mod leader_door;
 pub mod link_end;
 pub mod logs;
+mod member;
 pub mod membership;
 pub mod messages;
 pub mod metrics;
@@ -30,5 +33,9 @@ pub mod server;
 pub mod store_front;
 #[cfg(test)]
 mod test_leader;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod waiters;
 pub mod wire;

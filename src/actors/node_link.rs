@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::dial::{Connection, DialError, dial};
@@ -21,7 +22,7 @@ use super::registration::{patch_status, remove_pod, report_pod};
 use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
-use crate::env::frames::{Backoff, Outbox};
+use crate::env::frames::{Backoff, Outbox, SendError};
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::{ObjectKey, Reply, Request, Status};
@@ -30,12 +31,20 @@ use crate::resource::{ObjectKey, Reply, Request, Status};
 const POLL_MS: u64 = 2_000;
 /// Silence after which a node is NotReady (DESIGN.md, Masters and nodes).
 pub(super) const SILENCE_NOT_READY_MS: u64 = 10_000;
+/// A connection on which this many polls went unanswered leads nowhere (the node may take another for the newest): it
+/// is given up for a new one before the node counts as silent.
+const UNANSWERED_MS: u64 = 4 * POLL_MS;
 /// How often silence is looked at.
 const LOOK_MS: u64 = 500;
 /// Pause before reports that could not be written are tried again.
 const RETRY_MS: u64 = 500;
 /// The longest rest between two attempts to dial: a node that comes back must not wait long for its pods.
 const REST_MS_MAX: u64 = 1_000;
+
+/// Words to the node that wait to be sent; a node that reads so slowly is better told everything anew.
+const WORDS_MAX: usize = 1_024;
+/// Bytes of assignments in one frame: far below a frame's bound, and heartbeats never wait long behind it.
+const PART_BYTES: usize = 1 << 20;
 
 /// Pods for the node; dropped unless the link is open and has been given everything before.
 #[derive(Message)]
@@ -80,7 +89,9 @@ pub(super) struct Neighbours {
 pub(super) struct NodeLink {
     target: Target,
     around: Neighbours,
-    outbox: Option<Outbox<FromDialler>>,
+    /// The open connection. Dropping it ends the connection, whose end then begins another.
+    words: Option<mpsc::Sender<LinkDown>>,
+    opened: Instant,
     backoff: Backoff,
     /// Everything has been sent on the open connection, so changes may follow.
     complete: bool,
@@ -122,7 +133,8 @@ impl NodeLink {
             ready: target.ready,
             target,
             around,
-            outbox: None,
+            words: None,
+            opened: Instant::now(),
             backoff: Backoff::default(),
             complete: false,
             heard: Instant::now(),
@@ -148,7 +160,9 @@ impl NodeLink {
     fn on_dialled(&mut self, result: Result<Connection, DialError>, ctx: &mut Context<Self>) {
         match result {
             Ok((outbox, mut inbox)) => {
-                self.outbox = Some(outbox);
+                let (words, said) = mpsc::channel(WORDS_MAX);
+                tokio::task::spawn_local(pass_on(said, outbox, self.target.name.clone()));
+                (self.words, self.opened) = (Some(words), Instant::now());
                 let Target {
                     cluster, term, id, ..
                 } = self.target;
@@ -179,7 +193,7 @@ impl NodeLink {
     }
 
     fn rest(&mut self, ctx: &mut Context<Self>) {
-        self.outbox = None;
+        self.words = None;
         self.complete = false;
         let rest = self
             .backoff
@@ -190,11 +204,10 @@ impl NodeLink {
 
     /// Says something to the node. A full buffer means that it does not read; its silence will show.
     fn say(&mut self, down: LinkDown) {
-        let Some(outbox) = &self.outbox else { return };
-        if let Err(error) = outbox.send(&FromDialler::Link(down)) {
+        let Some(words) = &self.words else { return };
+        if let Err(error) = words.try_send(down) {
             tracing::warn!(node = self.target.name, %error, "cannot tell a node its pods; the link begins anew");
-            // Dropping the outbox ends the connection; the inbox's end then dials again and sends everything.
-            self.outbox = None;
+            self.words = None;
         }
     }
 
@@ -214,8 +227,16 @@ impl NodeLink {
         self.write(ctx);
     }
 
-    /// Marks the node silent if it has been.
+    /// Marks the node silent if it has been; tries another connection before.
     fn look(&mut self, ctx: &mut Context<Self>) {
+        let unanswered = Duration::from_millis(UNANSWERED_MS);
+        if self.words.is_some() && self.heard.max(self.opened).elapsed() >= unanswered {
+            tracing::info!(
+                node = self.target.name,
+                "polls go unanswered; the link begins anew"
+            );
+            self.words = None;
+        }
         if !self.ready || self.heard.elapsed() < Duration::from_millis(SILENCE_NOT_READY_MS) {
             return;
         }
@@ -251,20 +272,22 @@ impl NodeLink {
         }
         self.writing = true;
         let status = self.status.take();
+        let node = status.clone();
+        let node = node.map(|status| patch_status(&self.target.name, status));
+        let mut requests: Vec<Request> = node.into_iter().collect();
         let mut reports = Vec::new();
-        while let Some((_, report)) = self.reports.pop_first() {
-            reports.push(report);
-            if reports.len() + 1 == SUBMIT_REQUESTS_MAX {
+        while requests.len() < SUBMIT_REQUESTS_MAX {
+            let Some((_, report)) = self.reports.pop_first() else {
                 break;
+            };
+            match request(&report) {
+                Ok(request) => {
+                    requests.push(request);
+                    reports.push(report);
+                }
+                Err(error) => tracing::error!(pod = report.name, %error, "a report is unreadable"),
             }
         }
-        let node = status
-            .clone()
-            .map(|status| patch_status(&self.target.name, status));
-        let requests = node
-            .into_iter()
-            .chain(reports.iter().map(request))
-            .collect();
         let (submit, me) = (self.around.submit.clone(), ctx.address());
         let writing = async move {
             // No answer means that the node is stopping.
@@ -281,14 +304,58 @@ impl NodeLink {
 }
 
 /// The write for a report.
-fn request(report: &PodReport) -> Request {
+fn request(report: &PodReport) -> Result<Request, serde_json::Error> {
     let key = ObjectKey::new(report.namespace.as_str(), report.name.as_str());
     if report.gone {
-        return remove_pod(&key, &report.uid);
+        return Ok(remove_pod(&key, &report.uid));
     }
-    // The agent encoded it; one that cannot be read is refused by validation, and said so.
-    let status = serde_json::from_slice(&report.status).unwrap_or(Value::Null);
-    report_pod(&key, &report.uid, status)
+    let status = serde_json::from_slice(&report.status)?;
+    Ok(report_pod(&key, &report.uid, status))
+}
+
+/// Takes what the leader says into the connection, at the connection's own speed.
+async fn pass_on(mut said: mpsc::Receiver<LinkDown>, outbox: Outbox<FromDialler>, node: String) {
+    while let Some(down) = said.recv().await {
+        match outbox.send_when_ready(&FromDialler::Link(down)).await {
+            Ok(()) => {}
+            // A single pod with all it reads; without it, the node can still be told the others.
+            Err(error @ SendError::TooLarge { .. }) => {
+                tracing::error!(node, %error, "a pod reads too much to be told its node");
+            }
+            Err(error) => {
+                tracing::debug!(node, %error, "the link broke off");
+                return;
+            }
+        }
+    }
+}
+
+/// An assignment in frames of about [`PART_BYTES`]; it takes effect as a whole with the last.
+fn in_parts(full: bool, upsert: Vec<WireAssignment>, remove: Vec<String>) -> Vec<LinkDown> {
+    let (mut frames, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for assignment in upsert {
+        let size = size(&assignment);
+        if bytes > 0 && bytes + size > PART_BYTES {
+            frames.push(LinkDown::Part(std::mem::take(&mut part)));
+            bytes = 0;
+        }
+        bytes += size;
+        part.push(assignment);
+    }
+    if bytes > PART_BYTES {
+        frames.push(LinkDown::Part(std::mem::take(&mut part)));
+    }
+    frames.push(LinkDown::Assign {
+        full,
+        upsert: part,
+        remove,
+    });
+    frames
+}
+
+fn size(assignment: &WireAssignment) -> usize {
+    let objects = assignment.config_maps.iter().chain(&assignment.secrets);
+    assignment.pod.len() + objects.map(|object| object.len()).sum::<usize>()
 }
 
 /// Whether a refused write is worth another attempt: not if the object is gone or is another's.
@@ -326,7 +393,7 @@ impl Handler<Heard> for NodeLink {
     fn handle(&mut self, Heard(up): Heard, ctx: &mut Self::Context) {
         if let LinkUp::Refused(reason) = up {
             tracing::info!(node = self.target.name, reason, "the node refuses the link");
-            self.outbox = None;
+            self.words = None;
             return;
         }
         self.heard = Instant::now();
@@ -367,13 +434,11 @@ impl Handler<Assign> for NodeLink {
         }: Assign,
         _: &mut Self::Context,
     ) {
-        self.complete = self.outbox.is_some() && (self.complete || full);
+        self.complete = self.words.is_some() && (self.complete || full);
         if self.complete {
-            self.say(LinkDown::Assign {
-                full,
-                upsert,
-                remove,
-            });
+            for down in in_parts(full, upsert, remove) {
+                self.say(down);
+            }
         }
     }
 }
@@ -397,6 +462,8 @@ impl Handler<Written> for NodeLink {
             (&status, status.is_some().then(|| replies.next()).flatten())
         {
             tracing::warn!(node = self.target.name, %refused, "cannot write a node's status");
+            // Whatever becomes of this attempt, the node's next word is written again.
+            self.told = None;
             if worth_retrying(&refused) {
                 failed = true;
                 self.status.get_or_insert_with(|| status.clone());
@@ -422,6 +489,7 @@ impl Handler<Hang> for NodeLink {
     type Result = ();
 
     fn handle(&mut self, _: Hang, ctx: &mut Self::Context) {
+        UsageMeter::forget(&self.target.name, &self.around.metrics);
         ctx.stop();
     }
 }

@@ -11,7 +11,8 @@ use actix::prelude::*;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::assignments::{assignment, needs};
-use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
+use super::informer::{CacheBegan, CacheChanged, CacheEnded};
+use super::messages::Submit;
 use super::metrics::ClusterMetrics;
 use super::node_link::{Assign, Hang, Neighbours, NodeLink, Target};
 use super::raft_peer::{GetStatus, RaftPeer};
@@ -307,14 +308,10 @@ impl Actor for NodeLinks {
     }
 }
 
-impl Handler<BecameLeader> for NodeLinks {
+impl Handler<CacheBegan> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, BecameLeader { term, view }: BecameLeader, ctx: &mut Self::Context) {
-        let (cache, unreadable) = Cache::fill(&view);
-        for (key, error) in unreadable {
-            tracing::error!(key, %error, "an object cannot be read and is ignored");
-        }
+    fn handle(&mut self, CacheBegan { term, cache, .. }: CacheBegan, ctx: &mut Self::Context) {
         let bound = cache
             .list::<Pod>()
             .filter_map(|(key, pod)| Some((key.clone(), place(pod)?)));
@@ -351,15 +348,13 @@ impl Handler<ClusterKnown> for NodeLinks {
     }
 }
 
-impl Handler<Applied> for NodeLinks {
+impl Handler<CacheChanged> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, Applied { events, .. }: Applied, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: CacheChanged, ctx: &mut Self::Context) {
         let Some(reign) = &mut self.reign else { return };
-        let (changes, unreadable) = reign.cache.apply(&events);
-        for (key, error) in unreadable {
-            tracing::error!(key, %error, "an object cannot be read and is ignored");
-        }
+        let CacheChanged { cache, changes, .. } = message;
+        reign.cache = cache;
         reign.assign_changes(&changes);
         if changes.iter().any(|change| change.prefix == "nodes") {
             self.reconcile_links(ctx);
@@ -382,10 +377,10 @@ impl Handler<LinkReady> for NodeLinks {
     }
 }
 
-impl Handler<LostLeadership> for NodeLinks {
+impl Handler<CacheEnded> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, _: LostLeadership, _: &mut Self::Context) {
+    fn handle(&mut self, _: CacheEnded, _: &mut Self::Context) {
         if let Some(reign) = self.reign.take() {
             for line in reign.lines.values() {
                 line.link.do_send(Hang);

@@ -58,6 +58,13 @@ pub(super) struct UsageMeter {
 }
 
 impl UsageMeter {
+    /// Drops a node's figures: it is gone, or another link counts from now on.
+    pub(super) fn forget(node: &str, metrics: &ClusterMetrics) {
+        // One that was never observed has no figures.
+        let _ = metrics.cpu.remove_label_values(&[node]);
+        let _ = metrics.memory.remove_label_values(&[node]);
+    }
+
     /// Takes a description over into the metrics.
     pub(super) fn observe(
         &mut self,

@@ -13,7 +13,7 @@ use super::dial::{Connection, DialError, Introduction, dial};
 use super::raft_peer::{PeerGone, SendEnvelopes};
 use super::wire::{Contact, FromDialler, FromListener};
 use crate::env::entropy::Entropy;
-use crate::env::frames::{Backoff, Inbox, Outbox};
+use crate::env::frames::{Backoff, Inbox, Outbox, SendError};
 use crate::env::network::Network;
 use crate::raft::{Envelope, PeerId};
 
@@ -23,6 +23,8 @@ const REST_MS_MAX: u64 = 400;
 /// A connection to one peer.
 struct Line {
     address: String,
+    /// Tells what an earlier line to this peer says from this one's.
+    epoch: u64,
     state: State,
     backoff: Backoff,
 }
@@ -46,6 +48,7 @@ pub struct Peers {
     entropy: Entropy,
     gone: Recipient<PeerGone>,
     lines: BTreeMap<PeerId, Line>,
+    epochs: u64,
 }
 
 /// A connection ended.
@@ -53,6 +56,7 @@ pub struct Peers {
 #[rtype(result = "()")]
 struct Disconnected {
     peer: PeerId,
+    epoch: u64,
     gone: bool,
 }
 
@@ -70,27 +74,29 @@ impl Peers {
             entropy,
             gone,
             lines: BTreeMap::new(),
+            epochs: 0,
         }
     }
 
-    fn dial(&mut self, peer: PeerId, address: String, ctx: &mut Context<Self>) {
+    fn dial(&mut self, peer: PeerId, epoch: u64, address: String, ctx: &mut Context<Self>) {
         let (network, own) = (self.network.clone(), self.own.clone());
         let dialling = async move { dial(network.as_ref(), &address, Some(own)).await };
         // Connections cannot be sent in a message (they are of this thread), so their arrival is mapped instead.
         ctx.spawn(
             dialling
                 .into_actor(self)
-                .map(move |result, peers, ctx| peers.on_dialled(peer, result, ctx)),
+                .map(move |result, peers, ctx| peers.on_dialled(peer, epoch, result, ctx)),
         );
     }
 
     fn on_dialled(
         &mut self,
         peer: PeerId,
+        epoch: u64,
         result: Result<Connection, DialError>,
         ctx: &mut Context<Self>,
     ) {
-        let Some(line) = self.lines.get_mut(&peer) else {
+        let Some(line) = self.line(peer, epoch) else {
             return;
         };
         match result {
@@ -99,32 +105,38 @@ impl Peers {
                 let previous = std::mem::replace(&mut line.state, State::Open(outbox));
                 if let (State::Connecting { latest }, State::Open(outbox)) = (previous, &line.state)
                 {
-                    drop(outbox.send(&FromDialler::Raft(latest)));
+                    transmit(peer, outbox, latest);
                 }
-                ctx.spawn(watch(inbox, peer, ctx.address()).into_actor(self));
+                ctx.spawn(watch(inbox, peer, epoch, ctx.address()).into_actor(self));
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "cannot reach a peer");
                 if error.is_gone() {
                     self.gone.do_send(PeerGone(peer));
                 }
-                self.rest(peer, ctx);
+                self.rest(peer, epoch, ctx);
             }
         }
     }
 
+    fn line(&mut self, peer: PeerId, epoch: u64) -> Option<&mut Line> {
+        let line = self.lines.get_mut(&peer);
+        line.filter(|line| line.epoch == epoch)
+    }
+
     /// Rests before the next attempt, a little longer each time.
-    fn rest(&mut self, peer: PeerId, ctx: &mut Context<Self>) {
-        let Some(line) = self.lines.get_mut(&peer) else {
+    fn rest(&mut self, peer: PeerId, epoch: u64, ctx: &mut Context<Self>) {
+        let mut entropy = self.entropy.clone();
+        let Some(line) = self.line(peer, epoch) else {
             return;
         };
         line.state = State::Resting;
         let rest = line
             .backoff
-            .wait(&mut self.entropy)
+            .wait(&mut entropy)
             .min(Duration::from_millis(REST_MS_MAX));
         ctx.run_later(rest, move |peers, _| {
-            if let Some(line) = peers.lines.get_mut(&peer) {
+            if let Some(line) = peers.line(peer, epoch) {
                 line.state = State::Idle;
             }
         });
@@ -137,21 +149,23 @@ impl Peers {
         envelopes: Vec<Envelope>,
         ctx: &mut Context<Self>,
     ) {
+        self.epochs += 1;
+        let epoch = self.epochs;
         let fresh = || Line {
             address: contact.address.clone(),
+            epoch,
             state: State::Idle,
             backoff: Backoff::default(),
         };
         let line = self.lines.entry(peer).or_insert_with(fresh);
         match &mut line.state {
-            // Full or closed: lost, as a network may lose it; raft sends again.
-            State::Open(outbox) => drop(outbox.send(&FromDialler::Raft(envelopes))),
+            State::Open(outbox) => transmit(peer, outbox, envelopes),
             State::Connecting { latest } => *latest = envelopes,
             State::Resting => {}
             State::Idle => {
                 line.state = State::Connecting { latest: envelopes };
-                let address = line.address.clone();
-                self.dial(peer, address, ctx);
+                let (epoch, address) = (line.epoch, line.address.clone());
+                self.dial(peer, epoch, address, ctx);
             }
         }
     }
@@ -194,8 +208,26 @@ impl Handler<SendEnvelopes> for Peers {
     }
 }
 
+/// Sends envelopes together, or each by itself if they do not fit into one frame: what is lost because of its size
+/// would be sent, and lost, for ever.
+fn transmit(peer: PeerId, outbox: &Outbox<FromDialler>, envelopes: Vec<Envelope>) {
+    let frame = FromDialler::Raft(envelopes);
+    match (outbox.send(&frame), frame) {
+        (Err(SendError::TooLarge { .. }), FromDialler::Raft(envelopes)) if envelopes.len() > 1 => {
+            for envelope in envelopes {
+                transmit(peer, outbox, vec![envelope]);
+            }
+        }
+        (Err(error @ SendError::TooLarge { .. }), _) => {
+            tracing::error!(%peer, %error, "an entry can never be replicated");
+        }
+        // Full or closed: lost, as a network may lose it; raft sends again.
+        _ => {}
+    }
+}
+
 /// Peers never answer on this connection; reading it shows when it ends, and how.
-async fn watch(mut inbox: Inbox<FromListener>, peer: PeerId, peers: Addr<Peers>) {
+async fn watch(mut inbox: Inbox<FromListener>, peer: PeerId, epoch: u64, peers: Addr<Peers>) {
     let gone = loop {
         match inbox.next().await {
             Some(Ok(_)) => {}
@@ -203,16 +235,20 @@ async fn watch(mut inbox: Inbox<FromListener>, peer: PeerId, peers: Addr<Peers>)
             None => break false,
         }
     };
-    peers.do_send(Disconnected { peer, gone });
+    peers.do_send(Disconnected { peer, epoch, gone });
 }
 
 impl Handler<Disconnected> for Peers {
     type Result = ();
 
-    fn handle(&mut self, Disconnected { peer, gone }: Disconnected, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        Disconnected { peer, epoch, gone }: Disconnected,
+        ctx: &mut Self::Context,
+    ) {
         if gone {
             self.gone.do_send(PeerGone(peer));
         }
-        self.rest(peer, ctx);
+        self.rest(peer, epoch, ctx);
     }
 }

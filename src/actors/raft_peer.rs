@@ -3,7 +3,7 @@
 //! It performs a [`Ready`] in the order its documentation demands: restore, apply, answer, send. Deliberately
 //! without any idea of what the commands mean, and without sockets: envelopes leave through [`SendEnvelopes`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,17 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use super::dial::Introduction;
+use super::member::{Member, Pending};
 use super::messages::{Applied, BecameLeader, LostLeadership};
 use super::metrics::RaftMetrics;
-use super::waiters::{Lost, Waiters};
+use super::waiters::Lost;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{
-    BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Change, ClusterId, Config, Configuration, Entry, Envelope,
-    Index, Input, Payload, PeerId, Raft, Ready, Rejected, Role, Snapshot, Start, Status, Tag, Term,
+    Change, ClusterId, Config, Configuration, Envelope, Input, PeerId, Ready, Rejected, Role,
+    Status, Term,
 };
-use crate::store::{
-    Command, Compacted, Event, Outcome, ProposalId, Revision, Store, Transaction, View,
-};
+use crate::store::{Command, Compacted, Event, Outcome, ProposalId, Revision, Transaction, View};
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;
@@ -207,34 +206,6 @@ pub struct RaftPeer {
     introduced: BTreeMap<PeerId, Bytes>,
 }
 
-/// What exists only inside a cluster.
-struct Member {
-    cluster: ClusterId,
-    raft: Raft,
-    store: Store,
-    contacts: Arc<BTreeMap<PeerId, Bytes>>,
-    waiters: Waiters,
-    tags: BTreeMap<Tag, Pending>,
-    next_tag: Tag,
-    next_sequence: u64,
-    /// The term this peer leads with a complete view.
-    leading: Option<Term>,
-    /// What the store front was last told.
-    told: Option<Standing>,
-    /// Reads that wait for an index to be applied.
-    reads: VecDeque<(Index, oneshot::Sender<Result<View, ProposeError>>)>,
-    applied: Index,
-    /// The term of the entry at `applied`.
-    applied_term: Term,
-}
-
-/// A request the core has not yet answered.
-enum Pending {
-    Propose(Vec<oneshot::Sender<Result<Outcome, ProposeError>>>),
-    Read(oneshot::Sender<Result<View, ProposeError>>),
-    Reconfigure(oneshot::Sender<Result<(), Rejected>>),
-}
-
 impl RaftPeer {
     /// A peer that is not yet part of any cluster.
     pub fn new(
@@ -283,13 +254,6 @@ impl RaftPeer {
             peer.arm(ctx);
         }));
     }
-
-    /// A fresh tag for a request.
-    fn tag(member: &mut Member, pending: Pending) -> Tag {
-        member.next_tag += 1;
-        member.tags.insert(member.next_tag, pending);
-        member.next_tag
-    }
 }
 
 impl Actor for RaftPeer {
@@ -308,37 +272,15 @@ impl Handler<TakePart> for RaftPeer {
         if self.member.is_some() {
             return;
         }
-        // A founder begins as if it had restored the empty state; who joins is sent a snapshot before any entry.
-        let (applied, applied_term) = if founding.is_some() {
-            (BOOTSTRAP_INDEX, BOOTSTRAP_TERM)
-        } else {
-            (0, 0)
-        };
-        let start = founding.map_or(Start::Join, Start::Bootstrap);
-        let now = self.clock.now();
-        let raft = Raft::new(
-            self.config.clone(),
+        let (now, entropy) = (self.clock.now(), self.entropy.fork());
+        self.member = Some(Member::new(
             self.id,
+            self.config.clone(),
             cluster,
-            start,
+            founding,
             now,
-            self.entropy.fork(),
-        );
-        self.member = Some(Member {
-            cluster,
-            contacts: Arc::new(raft.status(now).configuration.contacts),
-            raft,
-            store: Store::new(),
-            waiters: Waiters::default(),
-            tags: BTreeMap::new(),
-            next_tag: 0,
-            next_sequence: 0,
-            leading: None,
-            told: None,
-            reads: VecDeque::new(),
-            applied,
-            applied_term,
-        });
+            entropy,
+        ));
         tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), "takes part");
         self.step(Input::Tick);
     }
@@ -414,7 +356,7 @@ impl Handler<Propose> for RaftPeer {
                 .encode(),
             );
         }
-        let tag = Self::tag(member, Pending::Propose(answers));
+        let tag = member.tag(Pending::Propose(answers));
         self.step(Input::Propose(tag, payloads));
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(count);
@@ -434,7 +376,7 @@ impl Handler<ReadIndex> for RaftPeer {
             return Box::pin(async { Err(ProposeError::NotMember) });
         };
         let (answer, receiver) = oneshot::channel();
-        let tag = Self::tag(member, Pending::Read(answer));
+        let tag = member.tag(Pending::Read(answer));
         self.step(Input::Read(tag));
         Box::pin(async move { receiver.await.unwrap_or(Err(ProposeError::Unknown)) })
     }
@@ -448,7 +390,7 @@ impl Handler<Reconfigure> for RaftPeer {
             return Box::pin(async { Err(Rejected::NotLeader { leader: None }) });
         };
         let (answer, receiver) = oneshot::channel();
-        let tag = Self::tag(member, Pending::Reconfigure(answer));
+        let tag = member.tag(Pending::Reconfigure(answer));
         self.step(Input::Reconfigure(tag, change));
         Box::pin(async move {
             receiver
@@ -594,103 +536,6 @@ fn reachable(
     let mut all = introduced.clone();
     all.extend(contacts.iter().map(|(id, contact)| (*id, contact.clone())));
     Arc::new(all)
-}
-
-impl Member {
-    /// Replaces the state by a snapshot's. A snapshot that cannot be read stops the process: its sender's state and
-    /// this program's understanding of it differ, and going on would diverge.
-    fn restore(&mut self, snapshot: &Snapshot) {
-        self.store = match Store::restore(&snapshot.data) {
-            Ok(store) => store,
-            Err(error) => panic!(
-                "the leader's snapshot at index {} cannot be restored: {error}",
-                snapshot.index
-            ),
-        };
-        self.applied = snapshot.index;
-        self.applied_term = snapshot.term;
-        self.waiters.skip_to(snapshot.index);
-    }
-
-    /// Applies committed entries and answers those who proposed them.
-    fn apply(&mut self, entries: Vec<Entry>) -> Vec<Event> {
-        let mut events = Vec::new();
-        for entry in entries {
-            assert_eq!(
-                entry.index,
-                self.applied + 1,
-                "entries are applied in order, each once"
-            );
-            self.applied = entry.index;
-            self.applied_term = entry.term;
-            let outcome = match &entry.payload {
-                Payload::Empty | Payload::Configuration(_) => None,
-                Payload::Command(bytes) => Some(self.execute(entry.index, bytes, &mut events)),
-            };
-            self.waiters.applied(entry.index, entry.term, outcome);
-        }
-        events
-    }
-
-    /// Executes one command. One that this version does not know halts the replica rather than let it diverge.
-    fn execute(&mut self, index: Index, bytes: &[u8], events: &mut Vec<Event>) -> Outcome {
-        let command = match Command::decode(bytes) {
-            Ok(command) => command,
-            Err(error) => {
-                panic!("the command at index {index} cannot be read by this version: {error}")
-            }
-        };
-        let applied = self.store.apply(&command);
-        events.extend(applied.events);
-        applied.outcome
-    }
-
-    /// Registers who waits for accepted proposals, and refuses the rest.
-    fn await_proposed(&mut self, tag: Tag, accepted: Result<(Index, Term), Rejected>) {
-        match (self.tags.remove(&tag), accepted) {
-            (Some(Pending::Propose(answers)), Ok((first, term))) => {
-                for (index, answer) in (first..).zip(answers) {
-                    self.waiters.wait(index, term, answer);
-                }
-            }
-            (Some(Pending::Propose(answers)), Err(rejected)) => {
-                for answer in answers {
-                    // The asker may have gone; then nobody misses the answer.
-                    let _ = answer.send(Err(rejected.clone().into()));
-                }
-            }
-            (Some(Pending::Reconfigure(answer)), accepted) => {
-                let _ = answer.send(accepted.map(|_| ()));
-            }
-            (Some(Pending::Read(_)) | None, _) => {
-                unreachable!("the core answers a tag by its own kind, once")
-            }
-        }
-    }
-
-    fn answer_read(&mut self, tag: Tag, index: Result<Index, Rejected>) {
-        let Some(Pending::Read(answer)) = self.tags.remove(&tag) else {
-            unreachable!("the core answers a read's tag once")
-        };
-        match index {
-            Ok(index) => self.reads.push_back((index, answer)),
-            Err(rejected) => drop(answer.send(Err(rejected.into()))),
-        }
-    }
-
-    /// Serves the reads whose index has been applied.
-    fn serve_reads(&mut self) {
-        let view = self.store.view();
-        let applied = self.applied;
-        let (ready, waiting) = self
-            .reads
-            .drain(..)
-            .partition(|(index, _)| *index <= applied);
-        self.reads = waiting;
-        for (_, answer) in ready {
-            let _ = answer.send(Ok(view.clone()));
-        }
-    }
 }
 
 impl From<Lost> for ProposeError {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::wire::Contact;
 use crate::raft::PeerId;
 use crate::resource::{Deletion, ObjectKey, Options, PatchType, Request, ResourceName, Verb};
+use crate::store::Revision;
 
 /// Annotation: the incarnation behind the Node, 16 hex digits.
 pub const INCARNATION: &str = "kagero.dev/incarnation";
@@ -23,19 +24,23 @@ pub fn registered(node: &Node) -> Option<(PeerId, Contact)> {
     Some((PeerId(id), contact))
 }
 
-/// The write that registers an incarnation: creates the Node, or turns the existing one over to it.
-pub fn register(existing: Option<&Node>, id: PeerId, contact: &Contact) -> Request {
+/// The write that registers an incarnation: creates the Node, or turns over to it the one that exists at this revision,
+/// so that of two who want the same name at once one is refused.
+pub fn register(existing: Option<Revision>, id: PeerId, contact: &Contact) -> Request {
     let annotations = json!({
         INCARNATION: id.to_string(),
         CONTACT: String::from_utf8_lossy(&contact.encode()),
     });
-    let metadata =
+    let mut metadata =
         json!({ "name": contact.name, "labels": labels(contact), "annotations": annotations });
     let verb = match existing {
         None => Verb::Create(
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {} }),
         ),
-        Some(_) => Verb::Patch(PatchType::Merge, json!({ "metadata": metadata })),
+        Some(revision) => {
+            metadata["resourceVersion"] = json!(revision.to_string());
+            Verb::Patch(PatchType::Merge, json!({ "metadata": metadata }))
+        }
     };
     let name = existing.is_some().then(|| contact.name.clone());
     node_request(name, None, verb)

@@ -13,7 +13,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
+use super::informer::{CacheBegan, CacheChanged, CacheEnded};
+use super::messages::Submit;
 use crate::control::{EventSource, Level, event};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -244,20 +245,18 @@ impl Actor for Scheduler {
     type Context = Context<Self>;
 }
 
-impl Handler<BecameLeader> for Scheduler {
+impl Handler<CacheBegan> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, BecameLeader { view, .. }: BecameLeader, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CacheBegan { cache, .. }: CacheBegan, ctx: &mut Context<Self>) {
         self.epoch += 1;
-        // What cannot be read is the controllers' host's to report.
-        let (cache, _) = Cache::fill(&view);
         let cluster = Cluster::of(&cache);
         let keys: Vec<_> = cache.list::<Pod>().map(|(key, _)| key.clone()).collect();
         let mut reign = Reign {
+            applied: cache.revision(),
             cache,
             cluster,
             pending: PendingPods::default(),
-            applied: view.revision(),
             awaiting: BTreeMap::new(),
         };
         let now = self.clock.now();
@@ -269,26 +268,26 @@ impl Handler<BecameLeader> for Scheduler {
     }
 }
 
-impl Handler<LostLeadership> for Scheduler {
+impl Handler<CacheEnded> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, _: LostLeadership, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: CacheEnded, ctx: &mut Context<Self>) {
         self.epoch += 1;
         self.reign = None;
         self.set_timer(self.clock.now(), ctx);
     }
 }
 
-impl Handler<Applied> for Scheduler {
+impl Handler<CacheChanged> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, Applied { view, events }: Applied, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: CacheChanged, ctx: &mut Context<Self>) {
         let Some(reign) = &mut self.reign else { return };
         let now = self.clock.now();
-        let (changes, _) = reign.cache.apply(&events);
-        reign.applied = view.revision();
+        reign.cache = message.cache;
+        reign.applied = reign.cache.revision();
         let mut room = false;
-        for change in &changes {
+        for change in message.changes.iter() {
             room |= reign.cluster.take(change, &reign.cache);
             if change.prefix == Pod::PREFIX {
                 reign.look_at(&change.key, now);

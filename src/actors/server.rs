@@ -3,10 +3,11 @@
 //! Deliberately without state: who leads, what is planned and what runs here is known elsewhere.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::caller::{CallError, Caller, Place};
@@ -19,9 +20,9 @@ use super::messages::OpenLog;
 use super::node_agent::NodeAgent;
 use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
 use super::refusals;
-use super::store_front::{DescribeForwarded, StoreFront, SubmitForwarded, WhatIsKnown};
+use super::store_front::{DescribeForwarded, StoreFront, SubmitHere, WhatIsKnown};
 use super::wire::{Answer, Call, Contact, FromDialler, FromListener, Identity, LinkDown, LinkUp};
-use crate::env::frames::{Inbox, Outbox};
+use crate::env::frames::{Inbox, Outbox, SendError};
 use crate::env::network::Listener;
 use crate::raft::{ClusterId, PeerId};
 use crate::resource::Status;
@@ -30,6 +31,11 @@ use crate::resource::Status;
 const FORWARD_JOIN_MS_MAX: u64 = 4_000;
 /// Pause after a failed accept (file descriptors may be used up), so that it does not spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Connections served at once: three from each of 5,000 nodes to a seed, and some to spare. More wait to be accepted.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Calls of one connection in work at once; more wait unread, so that whoever asks too much is slowed down.
+const CALLS_MAX: usize = 1_024;
 
 /// The actors that a connection may concern.
 #[derive(Clone)]
@@ -56,11 +62,14 @@ pub struct Doorman {
 
 /// Accepts connections for ever.
 pub async fn serve(mut listener: Box<dyn Listener>, doorman: Doorman) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
+        let place = places.clone().acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 let doorman = doorman.clone();
                 tokio::task::spawn_local(async move {
+                    let _place = place;
                     match greet(stream).await {
                         Ok(Greeted {
                             outbox,
@@ -87,40 +96,55 @@ pub async fn serve(mut listener: Box<dyn Listener>, doorman: Doorman) {
 /// Serves one connection until it ends.
 async fn converse(outbox: Outbox<FromListener>, mut inbox: Inbox<FromDialler>, doorman: Doorman) {
     let outbox = Rc::new(outbox);
+    let calls = Arc::new(Semaphore::new(CALLS_MAX));
+    let given_up = Rc::new(Notify::new());
     let mut link = None;
-    while let Some(frame) = inbox.next().await {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = given_up.notified() => break,
+            frame = inbox.next() => frame,
+        };
         match frame {
-            Ok(FromDialler::Raft(envelopes)) => doorman.peer.do_send(EnvelopesReceived(envelopes)),
-            Ok(FromDialler::Call { id, call }) => {
+            // Waiting for the peer to have taken them slows a sender down that is faster than it.
+            Some(Ok(FromDialler::Raft(envelopes))) => {
+                if doorman
+                    .peer
+                    .send(EnvelopesReceived(envelopes))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            Some(Ok(FromDialler::Call { id, call })) => {
+                let place = calls.clone().acquire_owned().await;
                 let (doorman, outbox) = (doorman.clone(), outbox.clone());
                 tokio::task::spawn_local(async move {
-                    let answer = doorman.answer(call).await;
-                    // The asker may be gone; then its own deadline or disconnection tells it so.
-                    let _ = outbox.send(&FromListener::Answer { id, answer });
+                    let _place = place;
+                    reply(&outbox, id, doorman.answer(call).await).await;
                 });
             }
-            Ok(FromDialler::Link(LinkDown::Open { cluster, term, to })) => {
+            Some(Ok(FromDialler::Link(LinkDown::Open { cluster, term, to }))) if link.is_none() => {
                 let (answers, said) = mpsc::channel(ANSWERS_MAX);
-                tokio::task::spawn_local(pass_on(said, outbox.clone()));
-                link = doorman
-                    .link
-                    .send(LinkOpened {
-                        cluster,
-                        term,
-                        to,
-                        answers,
-                    })
-                    .await
-                    .ok();
+                tokio::task::spawn_local(pass_on(said, outbox.clone(), given_up.clone()));
+                let opened = LinkOpened {
+                    cluster,
+                    term,
+                    to,
+                    answers,
+                };
+                link = doorman.link.send(opened).await.ok();
             }
-            Ok(FromDialler::Link(down)) => {
+            Some(Ok(FromDialler::Link(down))) => {
                 let Some(link) = link else { break };
                 doorman.link.do_send(LinkDownReceived { link, down });
             }
-            Ok(FromDialler::ReadLog(open)) => {
-                return answer_log(&doorman.agent, open, &outbox).await;
+            Some(Ok(FromDialler::ReadLog(open))) => {
+                return answer_log(&doorman.agent, open, &outbox, &mut inbox).await;
             }
-            Err(error) => {
+            Some(Ok(FromDialler::LogTaken(_))) | None => break,
+            Some(Err(error)) => {
                 tracing::debug!(%error, "a peer's connection ended");
                 break;
             }
@@ -131,14 +155,30 @@ async fn converse(outbox: Outbox<FromListener>, mut inbox: Inbox<FromDialler>, d
     }
 }
 
-/// Takes what the node says to its leader into the connection.
-async fn pass_on(mut said: mpsc::Receiver<LinkUp>, outbox: Rc<Outbox<FromListener>>) {
+/// Answers a call. If the asker is gone, its own deadline or disconnection tells it so.
+async fn reply(outbox: &Outbox<FromListener>, id: u64, answer: Result<Answer, Status>) {
+    let answer = FromListener::Answer { id, answer };
+    if let Err(SendError::TooLarge { bytes }) = outbox.send_when_ready(&answer).await {
+        let reason = format!("done, but the answer of {bytes} bytes cannot be passed on");
+        let answer = Err(Status::internal(reason));
+        drop(outbox.send(&FromListener::Answer { id, answer }));
+    }
+}
+
+/// Takes what the node says to its leader into the connection. The connection is given up once the node has: it obeys
+/// another leader, or its words pile up.
+async fn pass_on(
+    mut said: mpsc::Receiver<LinkUp>,
+    outbox: Rc<Outbox<FromListener>>,
+    given_up: Rc<Notify>,
+) {
     while let Some(up) = said.recv().await {
         if let Err(error) = outbox.send_when_ready(&FromListener::Link(up)).await {
             tracing::debug!(%error, "the leader's link broke off");
-            return;
+            break;
         }
     }
+    given_up.notify_one();
 }
 
 fn stopping(_: MailboxError) -> Status {
@@ -168,12 +208,16 @@ impl Doorman {
             Call::Join {
                 id,
                 contact,
+                again,
                 forward,
-            } => self.join(id, contact, forward).await.map(Answer::Joined),
+            } => {
+                let admit = Admit { id, contact, again };
+                self.join(admit, forward).await.map(Answer::Joined)
+            }
             Call::Submit(requests) => {
                 let submitted = self
                     .front
-                    .send(SubmitForwarded(requests))
+                    .send(SubmitHere(requests))
                     .await
                     .map_err(stopping)?;
                 submitted.map(Answer::Submitted)
@@ -208,19 +252,13 @@ impl Doorman {
     }
 
     /// Admits an incarnation if this node leads, else asks the leader to, once.
-    async fn join(&self, id: PeerId, contact: Contact, forward: bool) -> Result<ClusterId, Status> {
-        let admitted = self
-            .membership
-            .send(Admit {
-                id,
-                contact: contact.clone(),
-            })
-            .await
-            .map_err(stopping)?;
-        match admitted {
+    async fn join(&self, admit: Admit, forward: bool) -> Result<ClusterId, Status> {
+        let admitted = self.membership.send(admit.clone()).await;
+        match admitted.map_err(stopping)? {
             Err(status) if refusals::is_not_leader(&status) && forward => {}
             admitted => return admitted,
         }
+        let Admit { id, contact, again } = admit;
         let leader = self
             .identity()
             .await?
@@ -231,6 +269,7 @@ impl Doorman {
         let call = Call::Join {
             id,
             contact,
+            again,
             forward: false,
         };
         match self

@@ -24,10 +24,11 @@ use crate::env::entropy::Entropy;
 use crate::resource::{Reply, Request, Status};
 use crate::store::{Event, Revision, View};
 
-/// Writes that another node forwarded; refused with `NotLeader` unless this node leads.
+/// Writes that another node forwarded, or that the leader's own actors want; refused with `NotLeader` unless this node
+/// leads, and never forwarded.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Result<Reply, Status>>, Status>")]
-pub struct SubmitForwarded(pub Vec<Request>);
+pub struct SubmitHere(pub Vec<Request>);
 
 /// A question that another node forwarded; refused with `NotLeader` unless this node leads.
 #[derive(Message)]
@@ -45,7 +46,7 @@ struct Watcher {
     batches: mpsc::Sender<Arc<Vec<Event>>>,
 }
 
-/// The actor.
+/// The actor. Invariant: `known` is set exactly while this node is a member of a cluster, thus holds a replica.
 pub struct StoreFront {
     known: watch::Sender<Option<Known>>,
     watchers: Vec<Watcher>,
@@ -90,6 +91,8 @@ impl StoreFront {
 
     /// Registers a watcher for everything published from now on.
     fn subscribe(&mut self, prefix: String) -> (Revision, mpsc::Receiver<Arc<Vec<Event>>>) {
+        // While nothing changes, nobody else notices the watchers that left.
+        self.watchers.retain(|watcher| !watcher.batches.is_closed());
         let (batches, events) = mpsc::channel(WATCH_BATCHES_MAX);
         self.watchers.push(Watcher { prefix, batches });
         let revision = self
@@ -127,16 +130,25 @@ impl Handler<Published> for StoreFront {
     type Result = ();
 
     fn handle(&mut self, published: Published, _: &mut Self::Context) {
-        if published.restored {
+        let Published {
+            view,
+            events,
+            restored,
+            standing,
+        } = published;
+        if !standing.contacts.contains_key(&standing.id) {
+            // Not yet, or no longer, a member: nobody keeps this state up to date, so it is no replica.
+            self.watchers.clear();
+            self.known.send_replace(None);
+            return;
+        }
+        if restored {
             // The history before the snapshot is not known here: whoever watches must list anew.
             self.watchers.clear();
-        } else if !published.events.is_empty() {
-            self.notify(&published.events);
+        } else if !events.is_empty() {
+            self.notify(&events);
         }
-        self.known.send_replace(Some(Known {
-            view: published.view,
-            standing: published.standing,
-        }));
+        self.known.send_replace(Some(Known { view, standing }));
     }
 }
 
@@ -156,15 +168,11 @@ impl Handler<Submit> for StoreFront {
     }
 }
 
-impl Handler<SubmitForwarded> for StoreFront {
+impl Handler<SubmitHere> for StoreFront {
     type Result = LocalBoxFuture<'static, Result<Vec<Result<Reply, Status>>, Status>>;
 
-    fn handle(
-        &mut self,
-        SubmitForwarded(requests): SubmitForwarded,
-        _: &mut Self::Context,
-    ) -> Self::Result {
-        Box::pin(self.doors().submit_forwarded(requests))
+    fn handle(&mut self, SubmitHere(requests): SubmitHere, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.doors().submit_if_leading(requests))
     }
 }
 

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::informer::{CacheBegan, CacheChanged, CacheEnded, CacheReader, Informer};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
 use crate::resource::registry::kinds;
 use crate::resource::{Options, Reply, Request, Stamp, Status, Verb, plan};
@@ -174,18 +175,19 @@ impl Handle {
         receiver.await.unwrap()
     }
 
-    /// Lets an actor follow, from now on as one of a node that leads.
+    /// Lets an actor follow, through an informer of its own, from now on as one of a node that leads.
     pub(crate) async fn lead<A>(&self, follower: &Addr<A>)
     where
         A: Actor<Context = Context<A>>
-            + Handler<BecameLeader>
-            + Handler<LostLeadership>
-            + Handler<Applied>,
+            + Handler<CacheBegan>
+            + Handler<CacheChanged>
+            + Handler<CacheEnded>,
     {
+        let informer = Informer::new(vec![CacheReader::of(follower)]).start();
         let follower = Follower {
-            became: follower.clone().recipient(),
-            lost: follower.clone().recipient(),
-            applied: follower.clone().recipient(),
+            became: informer.clone().recipient(),
+            lost: informer.clone().recipient(),
+            applied: informer.recipient(),
         };
         self.ask(|leader| {
             let view = leader.store.view();

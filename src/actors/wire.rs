@@ -60,6 +60,8 @@ pub enum FromDialler {
     Link(LinkDown),
     /// Stream a log, on a connection of its own.
     ReadLog(OpenLog),
+    /// So many of the log's pieces were taken by its reader; as many more may come.
+    LogTaken(usize),
 }
 
 /// From the side that listens.
@@ -74,7 +76,8 @@ pub enum FromListener {
     },
     /// A node's word to its leader.
     Link(LinkUp),
-    /// A piece of a log; the log's end is the connection's end after [`FromListener::LogEnded`].
+    /// A piece of a log; an empty one says that the log is open. The log's end is the connection's end after
+    /// [`FromListener::LogEnded`].
     Log(Bytes),
     /// The log is over, with the reason if it is not simply its end.
     LogEnded(Option<Status>),
@@ -98,6 +101,9 @@ pub enum Call {
         id: PeerId,
         /// How it is reached.
         contact: Contact,
+        /// It was admitted before, so it must not take its name from whoever has it now.
+        #[serde(default)]
+        again: bool,
         /// False once forwarded, so that two confused nodes cannot bounce it.
         forward: bool,
     },
@@ -149,6 +155,8 @@ pub enum LinkDown {
         /// The incarnation the leader means to talk to.
         to: PeerId,
     },
+    /// Belongs to the next `Assign`'s `upsert`, which would be too large in one frame.
+    Part(Vec<WireAssignment>),
     /// Pods this node must run.
     Assign {
         /// True if what is not in `upsert` is not wanted.

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::client::{Client, ClientError};
 use super::machine::{Capacity, Usage};
+use super::status::{condition, items};
 use super::{RuntimeChoice, edges};
 use crate::actors::messages::ClusterStatus;
 use crate::env::entropy::Entropy;
@@ -319,6 +320,21 @@ impl Cluster {
         }
         let status = self.status(0).await.map_err(|error| error.to_string())?;
         complete(&status)?;
+        let nodes = self
+            .client(0)
+            .get("/api/v1/nodes")
+            .await
+            .map_err(|error| error.to_string())?;
+        let ready = items(&nodes)
+            .iter()
+            .filter(|node| condition(node, "Ready"))
+            .count();
+        if ready < self.nodes.len() {
+            return Err(format!(
+                "{ready} of {} nodes can run pods",
+                self.nodes.len()
+            ));
+        }
         Ok(status)
     }
 

@@ -11,6 +11,7 @@ use crate::env::Env;
 use crate::env::clock::SystemClock;
 use crate::env::docker::{DockerOptions, DockerRuntime, Program};
 use crate::env::entropy::Entropy;
+use crate::env::machine::ThisMachine;
 use crate::env::network::Network;
 use crate::env::process::{ProcessRuntime, WEB_IMAGE};
 use crate::env::runtime::ContainerRuntime;
@@ -50,6 +51,7 @@ pub async fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
         clock: Rc::new(SystemClock::new()),
         entropy: Entropy::from_system(),
         runtime: runtime(choice, place).await?,
+        machine: Rc::new(ThisMachine),
     })
 }
 

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use procfs::process::Process;
+
+use crate::env::machine;
 
 /// What pods could use if nothing were reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +23,7 @@ impl Capacity {
     /// The machine's, or the lowest limit of a cgroup that this process is in.
     pub fn read() -> anyhow::Result<Self> {
         let processors = std::thread::available_parallelism().context("counting processors")?;
-        let meminfo = fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-        let total = kib_line(&meminfo, "MemTotal:").context("no MemTotal in /proc/meminfo")?;
+        let total = machine::memory_total_bytes().context("reading the machine's memory")?;
         let mut capacity = Self {
             cpu_millis: processors.get() as u64 * 1_000,
             memory_bytes: total,
@@ -61,13 +63,6 @@ fn cpu_limit(text: &str) -> Option<u64> {
     quota.saturating_mul(1_000).checked_div(period)
 }
 
-/// The bytes of a line like `MemTotal:  1234 kB`.
-fn kib_line(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1_024)
-}
-
 /// The host's name, "" if it has none.
 pub fn host_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -92,24 +87,23 @@ pub fn boot_id() -> String {
 /// What a process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Resident memory, bytes (`VmRSS`).
+    /// Resident memory, bytes.
     pub resident_bytes: u64,
-    /// Bytes it made the kernel send towards a disk since it started (`write_bytes` of `/proc/<pid>/io`: pages it
-    /// dirtied in files of a real file system; a tmpfs, a pipe or a socket does not count).
+    /// Bytes towards a disk since it started ([`machine::disk_written_bytes`] says what counts).
     pub disk_written_bytes: u64,
 }
 
 impl Usage {
     /// Of a process; `None` if it is gone or another user's.
     pub fn of(pid: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
-        let written = io
-            .lines()
-            .find_map(|line| line.strip_prefix("write_bytes: "))?;
+        let process = Process::new(pid.try_into().ok()?).ok()?;
+        // A zombie's memory is gone already: so is the process, for whoever asks here.
+        let resident_bytes = machine::resident_bytes(&process)
+            .ok()
+            .filter(|bytes| *bytes > 0)?;
         Some(Self {
-            resident_bytes: kib_line(&status, "VmRSS:")?,
-            disk_written_bytes: written.parse().ok()?,
+            resident_bytes,
+            disk_written_bytes: machine::disk_written_bytes(&process).ok()?,
         })
     }
 }

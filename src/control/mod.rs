@@ -14,6 +14,7 @@ mod namespace;
 mod node_lifecycle;
 mod patches;
 mod pod_cleanup;
+mod pod_events;
 mod queue;
 mod replica_set;
 mod replicas;
@@ -32,6 +33,7 @@ pub use garbage::GarbageCollector;
 pub use namespace::NamespaceDeletion;
 pub use node_lifecycle::NodeLifecycle;
 pub use pod_cleanup::PodCleanup;
+pub use pod_events::pod_events;
 pub use queue::WorkQueue;
 pub use replica_set::ReplicaSets;
 
@@ -90,7 +92,7 @@ impl Outcome {
     /// Adds a write without an event.
     fn write(&mut self, request: Request) {
         self.writes.push(Write {
-            request: Some(request),
+            request,
             event: None,
         });
     }
@@ -98,7 +100,7 @@ impl Outcome {
     /// Adds a write that is told to people once it has succeeded.
     fn write_and_tell(&mut self, request: Request, event: Request) {
         self.writes.push(Write {
-            request: Some(request),
+            request,
             event: Some(event),
         });
     }
@@ -113,8 +115,8 @@ impl Outcome {
 /// One write and what is said about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
-    /// The write; `None` if there is only something to say.
-    pub request: Option<Request>,
+    /// The write.
+    pub request: Request,
     /// Creates a v1 Event; sent only after `request` has succeeded, and never retried.
     pub event: Option<Request>,
 }

@@ -136,7 +136,7 @@ impl World {
     /// Applies what a reconciliation asked for.
     pub(crate) fn perform(&mut self, outcome: &Outcome) {
         for write in &outcome.writes {
-            write.request.iter().for_each(|r| self.submit(r));
+            self.submit(&write.request);
             write.event.iter().for_each(|r| self.submit(r));
         }
     }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod docker;
 pub mod entropy;
 pub mod frames;
+pub mod machine;
 pub mod network;
 pub mod process;
 pub mod runtime;
@@ -26,4 +27,6 @@ pub struct Env {
     pub entropy: entropy::Entropy,
     /// Runs containers.
     pub runtime: Rc<dyn runtime::ContainerRuntime>,
+    /// Tells the machine's figures.
+    pub machine: Rc<dyn machine::Machine>,
 }

@@ -1,7 +1,7 @@
 //! Everything below `/api/` and `/apis/`: finds the place, names the verb, hands over.
 
-use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, HeaderMap, USER_AGENT};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
@@ -63,13 +63,22 @@ pub(super) async fn handle(
 }
 
 /// Reads the body before anything can fail: a connection whose request was not read to its end cannot be used again.
+///
+/// What follows a request to upgrade is no body, and it never ends. No protocol is switched to here, so such a
+/// request is answered as if it had not asked, and its connection is closed.
 async fn read_and_dispatch(
     request: &HttpRequest,
     payload: web::Payload,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Status> {
-    let body = body::read(payload).await?;
-    dispatch(request, body, context).await
+    if !request.head().upgrade() {
+        let body = body::read(payload).await?;
+        return dispatch(request, body, context).await;
+    }
+    let answer = dispatch(request, Bytes::new(), context).await;
+    let mut answer = answer.unwrap_or_else(|status| answer::failure(&status));
+    answer.head_mut().set_connection_type(ConnectionType::Close);
+    Ok(answer)
 }
 
 async fn dispatch(

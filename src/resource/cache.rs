@@ -1,12 +1,18 @@
 //! A typed, indexed copy of the objects that controllers, scheduler and node links read (an informer's store).
 //!
-//! Fed with the store's events in order; each object is decoded once and shared. Deliberately read-only for its
-//! readers and without any queue: what to do about a change is decided elsewhere.
+//! Fed with the store's events in order; each object is decoded once and shared. Persistent, like the store's view:
+//! a clone costs nothing and stays as it was. Deliberately read-only for its readers and without any queue: what to
+//! do about a change is decided elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, ServiceAccount};
@@ -15,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Event, Record, Revision, View};
+use index::Index;
 
 /// Namespace ("" for cluster-scoped objects) and name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,21 +71,22 @@ pub trait Cached: DeserializeOwned + Send + Sync + 'static {
     fn table_mut(cache: &mut Cache) -> &mut Table<Self>;
 }
 
-/// One kind's objects, by key and by owner.
-#[derive(Debug)]
+/// One kind's objects, by key and by owner. Cheap to clone: clones share all but what changed since.
+#[derive(Clone, Debug)]
 pub struct Table<T> {
-    objects: BTreeMap<ObjectKey, Arc<T>>,
-    owned: BTreeMap<String, BTreeSet<ObjectKey>>,
+    /// The keys are shared with all indexes, so that copying a node of one copies pointers.
+    objects: OrdMap<Arc<ObjectKey>, Arc<T>>,
+    owned: Index,
     /// Objects that no controller manages.
-    unmanaged: BTreeSet<ObjectKey>,
+    unmanaged: OrdSet<Arc<ObjectKey>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
         Self {
-            objects: BTreeMap::new(),
-            owned: BTreeMap::new(),
-            unmanaged: BTreeSet::new(),
+            objects: OrdMap::new(),
+            owned: Index::default(),
+            unmanaged: OrdSet::new(),
         }
     }
 }
@@ -111,11 +119,14 @@ pub struct Owner {
 
 macro_rules! tables {
     ($($field:ident: $kind:ty = $prefix:literal),+ $(,)?) => {
-        /// All tables, at one revision. Invariant: equal to a fresh fill from the view of that revision.
-        #[derive(Debug, Default)]
+        /// All tables, at one revision. Cheap to clone; a clone never changes.
+        ///
+        /// Invariant: equal to a fresh fill from the view of that revision, but for an object whose newest value
+        /// cannot be read: it stays as it was last read.
+        #[derive(Clone, Debug, Default)]
         pub struct Cache {
             revision: Revision,
-            pods_by_node: BTreeMap<String, BTreeSet<ObjectKey>>,
+            pods_by_node: Index,
             $($field: Table<$kind>,)+
         }
 
@@ -214,7 +225,10 @@ impl Cache {
 
     /// All objects of a kind, by key.
     pub fn list<T: Cached>(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
-        T::table(self).objects.iter()
+        T::table(self)
+            .objects
+            .iter()
+            .map(|(key, object)| (&**key, object))
     }
 
     /// A kind's objects in one namespace, by name.
@@ -225,6 +239,7 @@ impl Cache {
         T::table(self)
             .objects
             .range(ObjectKey::new(namespace, "")..)
+            .map(|(key, object)| (&**key, object))
             .take_while(move |(key, _)| key.namespace == namespace)
     }
 
@@ -234,10 +249,8 @@ impl Cache {
         uid: &str,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
         let table = T::table(self);
-        let keys = table.owned.get(uid);
-        keys.into_iter()
-            .flatten()
-            .filter_map(|key| table.objects.get_key_value(key))
+        let keys = table.owned.keys(uid);
+        keys.filter_map(|key| table.get(key))
     }
 
     /// A kind's objects in one namespace that no controller manages, by name: those that may be adopted.
@@ -248,7 +261,7 @@ impl Cache {
         let table = T::table(self);
         let keys = table.unmanaged.range(ObjectKey::new(namespace, "")..);
         keys.take_while(move |key| key.namespace == namespace)
-            .filter_map(|key| table.objects.get_key_value(key))
+            .filter_map(|key| table.get(key))
     }
 
     /// The pods bound to a node, by key.
@@ -256,10 +269,8 @@ impl Cache {
         &'a self,
         node: &str,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<Pod>)> {
-        let keys = self.pods_by_node.get(node);
-        keys.into_iter()
-            .flatten()
-            .filter_map(|key| self.pods.objects.get_key_value(key))
+        let keys = self.pods_by_node.keys(node);
+        keys.filter_map(|key| self.pods.get(key))
     }
 
     fn replace<T: Cached + NodeName>(
@@ -268,45 +279,62 @@ impl Cache {
         record: Option<&Record>,
     ) -> Result<Change, serde_json::Error> {
         let new = record.map(decode::<T>).transpose()?.map(Arc::new);
-        let table = T::table_mut(self);
-        let old = match &new {
-            Some(object) => table.objects.insert(key.clone(), object.clone()),
-            None => table.objects.remove(&key),
-        };
-        let (before, after) = (owners(old.as_deref()), owners(new.as_deref()));
+        let (key, old) = T::table_mut(self).replace(key, new.clone());
+        let node = |object: &Option<Arc<T>>| object.as_ref()?.node_name().map(str::to_owned);
+        let (left, joined) = (node(&old), node(&new));
+        if left != joined {
+            left.inspect(|node| self.pods_by_node.unlink(node, &key));
+            joined.inspect(|node| self.pods_by_node.link(node, &key));
+        }
         let either = new.as_deref().or(old.as_deref());
         let uid = either.and_then(|object| object.meta().uid.clone());
-        for owner in &before {
-            unlink(&mut table.owned, &owner.uid, &key);
-        }
-        for owner in &after {
-            table
-                .owned
-                .entry(owner.uid.clone())
-                .or_default()
-                .insert(key.clone());
-        }
-        if new.is_some() && !after.iter().any(|owner| owner.controller) {
-            table.unmanaged.insert(key.clone());
-        } else {
-            table.unmanaged.remove(&key);
-        }
-        if let Some(node) = old.as_deref().and_then(NodeName::node_name) {
-            unlink(&mut self.pods_by_node, node, &key);
-        }
-        if let Some(node) = new.as_deref().and_then(NodeName::node_name) {
-            self.pods_by_node
-                .entry(node.to_owned())
-                .or_default()
-                .insert(key.clone());
-        }
+        let (before, after) = (owners(old.as_deref()), owners(new.as_deref()));
         let owners: BTreeSet<Owner> = before.into_iter().chain(after).collect();
         Ok(Change {
             prefix: T::PREFIX.to_owned(),
-            key,
+            key: ObjectKey::clone(&key),
             uid: uid.unwrap_or_default(),
             owners: owners.into_iter().collect(),
         })
+    }
+}
+
+impl<T: Cached> Table<T> {
+    fn get(&self, key: &ObjectKey) -> Option<(&ObjectKey, &Arc<T>)> {
+        let (key, object) = self.objects.get_key_value(key)?;
+        Some((key, object))
+    }
+
+    /// Sets or removes an object and its places in the indexes; returns its key as all indexes have it, and what was
+    /// there. An index that does not change is not touched: readers go on sharing it.
+    fn replace(&mut self, key: ObjectKey, new: Option<Arc<T>>) -> (Arc<ObjectKey>, Option<Arc<T>>) {
+        let known = self.objects.get_key_value(&key);
+        let key = known.map_or_else(|| Arc::new(key), |(key, _)| key.clone());
+        let old = match new.clone() {
+            Some(object) => self.objects.insert(key.clone(), object),
+            None => self.objects.remove(&key),
+        };
+        let (before, after) = (owners(old.as_deref()), owners(new.as_deref()));
+        if before != after {
+            for owner in &before {
+                self.owned.unlink(&owner.uid, &key);
+            }
+            for owner in &after {
+                self.owned.link(&owner.uid, &key);
+            }
+        }
+        let unmanaged = |object: Option<&Arc<T>>, owners: &[Owner]| {
+            object.is_some() && !owners.iter().any(|owner| owner.controller)
+        };
+        match (
+            unmanaged(old.as_ref(), &before),
+            unmanaged(new.as_ref(), &after),
+        ) {
+            (false, true) => drop(self.unmanaged.insert(key.clone())),
+            (true, false) => drop(self.unmanaged.remove(&key)),
+            _ => {}
+        }
+        (key, old)
     }
 }
 
@@ -315,15 +343,6 @@ fn decode<T: Cached>(record: &Record) -> Result<T, serde_json::Error> {
     let mut object: T = serde_json::from_slice(&record.value)?;
     object.meta_mut().resource_version = Some(record.mod_revision.to_string());
     Ok(object)
-}
-
-fn unlink(index: &mut BTreeMap<String, BTreeSet<ObjectKey>>, at: &str, key: &ObjectKey) {
-    if let Some(keys) = index.get_mut(at) {
-        keys.remove(key);
-        if keys.is_empty() {
-            index.remove(at);
-        }
-    }
 }
 
 /// The reference to the controller that manages an object.

@@ -6,7 +6,8 @@ use kagero::actors::doors::Known;
 use kagero::store::Revision;
 
 /// Two replicas that differ where they must not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("replicas differ at revision {revision}: {digests:x?}")]
 pub struct Diverged {
     /// The revision both are at.
     pub revision: Revision,
@@ -17,7 +18,12 @@ pub struct Diverged {
 /// Compares all replicas that stand at the same revision.
 pub fn check(known: &BTreeMap<String, Known>) -> Result<(), Diverged> {
     let mut by_revision: BTreeMap<Revision, BTreeMap<String, u64>> = BTreeMap::new();
-    for (name, known) in known {
+    let mut at: BTreeMap<Revision, usize> = BTreeMap::new();
+    for known in known.values() {
+        *at.entry(known.view.revision()).or_default() += 1;
+    }
+    let compared = |known: &Known| at[&known.view.revision()] > 1;
+    for (name, known) in known.iter().filter(|(_, known)| compared(known)) {
         let digests = by_revision.entry(known.view.revision()).or_default();
         digests.insert(name.clone(), known.view.digest());
     }

@@ -5,5 +5,5 @@ mod network;
 mod runtime;
 
 pub use clock::SimClock;
-pub use network::SimNetwork;
+pub use network::{Cuts, SimNetwork};
 pub use runtime::FakeRuntime;

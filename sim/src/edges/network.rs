@@ -1,8 +1,11 @@
 //! Simulated TCP between the world's hosts. A host's name is its address.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -10,9 +13,43 @@ use kagero::env::network::{BoxStream, Listener, Network};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// turmoil's network.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SimNetwork;
+/// Pairs of hosts between which no word passes, in order of name.
+#[derive(Clone, Debug, Default)]
+pub struct Cuts(Rc<RefCell<BTreeSet<(String, String)>>>);
+
+impl Cuts {
+    /// No word passes between two hosts from now on, or words pass again.
+    pub fn set(&self, one: &str, other: &str, cut: bool) {
+        let (low, high) = (one.min(other).to_owned(), one.max(other).to_owned());
+        let mut pairs = self.0.borrow_mut();
+        if cut {
+            pairs.insert((low, high));
+        } else {
+            pairs.remove(&(low, high));
+        }
+    }
+
+    fn between(&self, one: &str, other: &str) -> bool {
+        let pair = (one.min(other).to_owned(), one.max(other).to_owned());
+        self.0.borrow().contains(&pair)
+    }
+}
+
+/// turmoil's network as one host sees it. Connecting over a cut link waits for ever, as it does (for minutes) where a
+/// machine has vanished; turmoil itself says "refused", which is what only a living machine can say.
+#[derive(Clone, Debug)]
+pub struct SimNetwork {
+    host: String,
+    cuts: Cuts,
+}
+
+impl SimNetwork {
+    /// The network of a host.
+    pub fn new(host: &str, cuts: Cuts) -> Self {
+        let host = host.to_owned();
+        Self { host, cuts }
+    }
+}
 
 struct SimListener(TcpListener);
 
@@ -26,7 +63,12 @@ impl Network for SimNetwork {
     }
 
     async fn connect(&self, address: &str) -> io::Result<BoxStream> {
-        Ok(Box::new(SimStream(TcpStream::connect(address).await?)))
+        let to = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        match TcpStream::connect(address).await {
+            Ok(stream) => Ok(Box::new(SimStream(stream))),
+            Err(_) if self.cuts.between(&self.host, to) => std::future::pending().await,
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ const CONTAINER_MS: u64 = 40;
 const TERMINATE_MS: u64 = 20;
 /// Exit code of a process that SIGTERM ended.
 const TERMINATED: i32 = 143;
+/// Exit code of one whose sandbox was taken away.
+const KILLED: i32 = 137;
 
 /// Runs nothing, but remembers it on its [`Machine`].
 pub struct FakeRuntime {
@@ -81,11 +83,16 @@ impl ContainerRuntime for FakeRuntime {
         Ok(self.machine.with(|contents| contents.inventory()))
     }
 
-    async fn write_volumes(&self, _: &PodRef, _: &[Volume]) -> Result<(), VolumeError> {
+    async fn write_volumes(&self, pod: &PodRef, volumes: &[Volume]) -> Result<(), VolumeError> {
+        self.machine.with(|contents| {
+            let uid = pod.uid.clone();
+            contents.volumes.insert(uid, volumes.to_vec());
+        });
         Ok(())
     }
 
-    async fn remove_pod(&self, _: &str) -> Result<(), RemoveError> {
+    async fn remove_pod(&self, uid: &str) -> Result<(), RemoveError> {
+        self.machine.with(|contents| contents.volumes.remove(uid));
         Ok(())
     }
 
@@ -112,7 +119,16 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove_sandbox(&self, id: &str) -> Result<(), RemoveError> {
-        self.machine.with(|contents| contents.sandboxes.remove(id));
+        self.machine.with(|contents| {
+            let members = contents.containers.values();
+            let members = members.filter(|record| record.sandbox_id == id);
+            let members: Vec<String> = members.map(|record| record.id.clone()).collect();
+            for member in members {
+                contents.note_stop(&member);
+                contents.end(&member, KILLED, SimClock.wall());
+            }
+            contents.sandboxes.remove(id);
+        });
         Ok(())
     }
 
@@ -136,6 +152,7 @@ impl ContainerRuntime for FakeRuntime {
                 state: ContainerState::Running { started_at },
             };
             contents.containers.insert(id.clone(), record);
+            contents.environments.insert(id.clone(), spec.env.clone());
             Ok(id)
         })?;
         self.change();
@@ -143,6 +160,7 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), StopError> {
+        self.machine.with(|contents| contents.note_stop(id));
         sleep(Duration::from_millis(TERMINATE_MS).min(grace)).await;
         self.machine
             .with(|contents| contents.end(id, TERMINATED, SimClock.wall()));
@@ -151,7 +169,10 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove_container(&self, id: &str) -> Result<(), RemoveError> {
-        self.machine.with(|contents| contents.containers.remove(id));
+        self.machine.with(|contents| {
+            contents.note_stop(id);
+            contents.containers.remove(id)
+        });
         self.change();
         Ok(())
     }

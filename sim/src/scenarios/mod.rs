@@ -1,13 +1,103 @@
-//! Named runs. A failing seed that was fixed is pinned beside its scenario's tests.
+//! Named runs. A failing seed that was fixed is pinned in `tests/pinned.rs`.
+//!
+//! A scenario says what happens and what it must see; what must always hold is in `checkers` and what every run ends
+//! with in `settle.rs`, so neither stands here.
 
-pub mod leader_lost;
+mod config_map;
+mod follower_lost;
+mod leader_lost;
+mod partition;
+mod process_restarts;
+mod rolling_update;
+pub(crate) mod steps;
+mod ten_nodes;
 
 use std::time::Duration;
 
-use crate::cluster::World;
+use futures::future::LocalBoxFuture;
+
+use crate::world::{Plan, World};
 
 /// How often a scenario looks whether something has come true.
 const LOOK_MS: u64 = 100;
+
+/// One named scenario.
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What happens, in a line.
+    pub about: &'static str,
+    /// Machines.
+    nodes: usize,
+    play: fn(World) -> LocalBoxFuture<'static, turmoil::Result>,
+}
+
+macro_rules! scenario {
+    ($name:ident, $nodes:expr, $about:literal) => {
+        Scenario {
+            name: stringify!($name),
+            about: $about,
+            nodes: $nodes,
+            play: |world| Box::pin($name::play(world)),
+        }
+    };
+}
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    scenario!(
+        leader_lost,
+        3,
+        "the leader's machine vanishes silently; pods run elsewhere; it comes back and votes"
+    ),
+    scenario!(
+        follower_lost,
+        3,
+        "a follower's machine vanishes: no election, its pods run elsewhere, it comes back"
+    ),
+    scenario!(
+        process_restarts,
+        3,
+        "each node's process dies and starts again; its containers are adopted"
+    ),
+    scenario!(
+        ten_nodes,
+        10,
+        "3 voters, 2 standbys, 5 workers; a standby takes a lost voter's place; workers answer"
+    ),
+    scenario!(
+        rolling_update,
+        4,
+        "a Deployment is rolled while a follower vanishes"
+    ),
+    scenario!(
+        config_map,
+        3,
+        "a ConfigMap and a Secret reach a pod; a change is pushed, also by the next leader"
+    ),
+    scenario!(
+        partition,
+        3,
+        "the leader is cut off from the others for 20 s and rejoins"
+    ),
+];
+
+/// The scenario of a name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// What to simulate for a seed.
+    pub fn plan(&self, seed: u64) -> Plan {
+        Plan::of(seed, self.nodes)
+    }
+
+    /// Its own part of a run.
+    pub fn play(&self, world: World) -> LocalBoxFuture<'static, turmoil::Result> {
+        (self.play)(world)
+    }
+}
 
 /// Waits until something is true, in simulated time; the run's limit bounds it.
 pub(crate) async fn until<T>(
@@ -15,6 +105,7 @@ pub(crate) async fn until<T>(
     what: &str,
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> T {
+    world.wait_for(what);
     loop {
         if let Some(found) = look().await {
             world.note(&format!("seen: {what}"));

@@ -172,6 +172,16 @@ fn sync_taints(
         meta: &node.metadata,
     };
     let message = format!("Node {} status is now: {told}", key.name);
+    // A node that has said nothing yet is new, not broken.
+    let (told, message) = if told == "NodeNotReady" && health.since.is_none() {
+        let message = format!(
+            "Node {0} event: Registered Node {0} in Controller",
+            key.name
+        );
+        ("RegisteredNode", message)
+    } else {
+        (told, message)
+    };
     let event = event(source, Level::Normal, told, &message, now, entropy);
     outcome.write_and_tell(patch, event);
 }

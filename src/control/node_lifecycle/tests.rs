@@ -85,6 +85,18 @@ fn taints_follow_the_condition_and_leave_others_alone() {
 }
 
 #[test]
+fn a_node_that_has_said_nothing_yet_is_registered_not_broken() {
+    let mut world = World::new();
+    world.create("nodes", json!({"metadata": {"name": "n1"}}));
+    world.settle(&[&NodeLifecycle]);
+    assert_eq!(taints(&world, "n1").len(), 2);
+    assert_eq!(
+        world.told,
+        ["RegisteredNode Node n1 event: Registered Node n1 in Controller"]
+    );
+}
+
+#[test]
 fn a_cordon_is_a_taint_too() {
     let mut world = world(&["n1"]);
     world.patch("nodes//n1", json!({"spec": {"unschedulable": true}}));

@@ -4,11 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::pieces::Pieces;
 use crate::agent::render::fingerprint;
+
+/// Bytes of an executable that are looked at for its loader: headers and the name follow the start within a page or two.
+const HEADERS_BYTES_MAX: u64 = 64 << 10;
 
 /// The program that an image is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ impl Program {
         let executable = std::env::current_exe()?;
         let maps = fs::read_to_string("/proc/self/maps")?;
         let libraries = mapped_libraries(&maps);
-        let interpreter = interpreter(&fs::read(&executable)?);
+        let interpreter = interpreter(&beginning(&executable)?);
         Ok(Self {
             executable,
             libraries,
@@ -56,25 +60,20 @@ impl Program {
         Ok(format!("{:016x}", fingerprint(&(file, entrypoint))))
     }
 
-    /// The image's file system.
-    pub(super) fn tar(&self) -> io::Result<Vec<u8>> {
-        let mut tar = tar::Builder::new(Vec::new());
-        tar.follow_symlinks(true);
-        // The engine does not read GNU's sparse entries, and linkers leave holes in executables.
-        tar.sparse(false);
+    /// The image's file system, read as it is taken.
+    pub(super) fn tar(&self) -> Pieces {
+        let own = PathBuf::from(self.path_inside().trim_start_matches('/'));
+        let mut files = vec![(self.executable.clone(), own)];
         let mut packed = BTreeSet::new();
-        let own = self.path_inside();
-        tar.append_path_with_name(&self.executable, own.trim_start_matches('/'))?;
-        let interpreter = self.interpreter.iter();
-        for library in self.libraries.iter().chain(interpreter) {
+        for library in self.libraries.iter().chain(&self.interpreter) {
             for path in names_of(library) {
                 let inside = path.strip_prefix("/").unwrap_or(&path).to_path_buf();
                 if packed.insert(inside.clone()) {
-                    tar.append_path_with_name(library, inside)?;
+                    files.push((library.clone(), inside));
                 }
             }
         }
-        tar.into_inner()
+        Pieces::new(files)
     }
 }
 
@@ -115,6 +114,15 @@ fn mapped_libraries(maps: &str) -> BTreeSet<PathBuf> {
     paths.filter(shared).map(PathBuf::from).collect()
 }
 
+/// The part of an executable in which linkers put its program headers and its interpreter's name.
+fn beginning(executable: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(executable)?
+        .take(HEADERS_BYTES_MAX)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// `PT_INTERP` of a 64-bit little-endian ELF file (elf(5)).
 fn interpreter(elf: &[u8]) -> Option<PathBuf> {
     const PT_INTERP: u64 = 3;
@@ -145,7 +153,10 @@ mod tests {
     #[test]
     fn finds_its_own_libraries_and_loader() {
         let program = Program::current().unwrap();
-        let tar = program.tar().unwrap();
+        let tar: Vec<u8> = program
+            .tar()
+            .flat_map(|piece| piece.unwrap().to_vec())
+            .collect();
         let mut archive = tar::Archive::new(tar.as_slice());
         let names: BTreeSet<String> = archive
             .entries()

@@ -8,6 +8,7 @@ mod create;
 mod errors;
 mod image;
 mod labels;
+mod pieces;
 
 pub use image::Program;
 
@@ -145,7 +146,6 @@ impl DockerRuntime {
         if self.docker.inspect_image(&full).await.is_ok() {
             return Ok(full);
         }
-        let tar = program.tar().map_err(unreadable)?;
         let words = serde_json::json!(entrypoint);
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
@@ -154,7 +154,7 @@ impl DockerRuntime {
             changes: vec![format!("ENTRYPOINT {words}")],
             ..CreateImageOptions::default()
         };
-        let body = bollard::body_full(tar.into());
+        let body = bollard::body_try_stream(futures::stream::iter(program.tar()));
         let mut progress = self.docker.create_image(Some(options), Some(body), None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| PullError::Unavailable(errors::text(&error)))?;

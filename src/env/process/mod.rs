@@ -101,20 +101,21 @@ impl ProcessRuntime {
         Place::parse(&self.pods, id)
     }
 
-    /// The command line: the pod's own, or what an image is known to stand for.
+    /// The command line: the pod's own, or what an image is known to stand for. Any other image is taken for one
+    /// without an entry point, so that its arguments are the command, as engines have it.
     fn command_line(&self, spec: &ContainerSpec) -> Result<Vec<String>, StartError> {
         let mut line = spec.command.clone();
-        if line.is_empty() {
-            let name = spec.image.split([':', '@']).next().unwrap_or_default();
-            if name != WEB_IMAGE {
-                let image = &spec.image;
-                return Err(StartError::Config(format!(
-                    "the process runtime needs a command: it cannot look into image {image:?}"
-                )));
-            }
+        let name = spec.image.split([':', '@']).next().unwrap_or_default();
+        if line.is_empty() && name == WEB_IMAGE {
             line = vec![self.executable.display().to_string(), "web".to_owned()];
         }
         line.extend(spec.args.iter().cloned());
+        if line.is_empty() {
+            let image = &spec.image;
+            return Err(StartError::Config(format!(
+                "the process runtime needs a command: it cannot look into image {image:?}"
+            )));
+        }
         Ok(line)
     }
 

@@ -10,6 +10,7 @@ use super::update::{expect_current, replace};
 use super::{Job, Stored};
 
 pub(super) fn plan(job: &Job<'_>, how: PatchType, body: &Value) -> Result<Plan, Status> {
+    expect_served(how)?;
     let stored = job.load()?;
     let patched = patched(job, &stored, how, body)?;
     let mut decoded = job.decode(&patched)?;
@@ -38,18 +39,24 @@ pub(super) fn apply(
     how: PatchType,
     body: &Value,
 ) -> Result<Value, Status> {
-    if how == PatchType::Apply {
-        return Err(Status::unsupported_media_type(
-            "server-side apply (application/apply-patch+yaml) is not served; accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-        ));
-    }
+    expect_served(how)?;
     Ok(patch::apply(
         schema::root(api_version, kind),
         current,
         how,
         body,
     )?)
+}
+
+/// Before anything is looked up: an object that server-side apply would create is not "not found".
+fn expect_served(how: PatchType) -> Result<(), Status> {
+    if how == PatchType::Apply {
+        return Err(Status::unsupported_media_type(
+            "server-side apply (application/apply-patch+yaml) is not served; accepted media types include: \
+             application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether the patch says of which revision the object must be.

@@ -119,17 +119,19 @@ fn a_patch_that_changes_nothing_writes_nothing() {
 fn server_side_apply_is_refused_by_name() {
     let mut cluster = Cluster::new();
     cluster.create("configmaps", json!({"metadata": {"name": "c"}}));
-    let status = cluster
-        .send(&patch("configmaps", "c", PatchType::Apply, json!({})))
-        .expect_err("not served");
-    assert_eq!(
-        (status.code, status.reason.as_str()),
-        (415, "UnsupportedMediaType")
-    );
-    assert!(
-        status.message.contains("application/apply-patch+yaml"),
-        "{status}"
-    );
+    for name in ["c", "absent"] {
+        let status = cluster
+            .send(&patch("configmaps", name, PatchType::Apply, json!({})))
+            .expect_err("not served");
+        assert_eq!(
+            (status.code, status.reason.as_str()),
+            (415, "UnsupportedMediaType")
+        );
+        assert!(
+            status.message.contains("application/apply-patch+yaml"),
+            "{status}"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! Durability: a write that was acknowledged exists until somebody deletes it, and no two share a revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kagero::store::Revision;
+use serde_json::Value;
+
+/// Names of objects whose creation was acknowledged, by revision.
+#[derive(Debug, Default)]
+pub struct Acknowledged(BTreeMap<Revision, String>);
+
+/// A promise that was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unkept {
+    /// Acknowledged objects do not exist.
+    #[error("{} acknowledged writes are lost: {names:?}", names.len())]
+    Lost {
+        /// Which.
+        names: Vec<String>,
+    },
+    /// One revision was given to two writes.
+    #[error("{first} and {second} were both acknowledged at revision {revision}")]
+    Shared {
+        /// The revision.
+        revision: Revision,
+        /// Acknowledged first.
+        first: String,
+        /// Acknowledged later.
+        second: String,
+    },
+    /// An acknowledgement names no revision.
+    #[error("{name} was acknowledged without a resourceVersion")]
+    Unversioned {
+        /// Whose.
+        name: String,
+    },
+}
+
+impl Acknowledged {
+    /// Remembers an acknowledgement.
+    pub fn add(&mut self, name: &str, revision: Option<Revision>) -> Result<(), Unkept> {
+        let Some(revision) = revision else {
+            let name = name.to_owned();
+            return Err(Unkept::Unversioned { name });
+        };
+        match self.0.insert(revision, name.to_owned()) {
+            None => Ok(()),
+            Some(first) => Err(Unkept::Shared {
+                revision,
+                first,
+                second: name.to_owned(),
+            }),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Compares with a list that the API gave.
+pub fn check(acknowledged: &Acknowledged, list: &Value) -> Result<(), Unkept> {
+    let items = list["items"].as_array().map(Vec::as_slice);
+    let found: BTreeSet<&str> = items
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect();
+    let lost = acknowledged
+        .0
+        .values()
+        .filter(|name| !found.contains(name.as_str()));
+    let names: Vec<String> = lost.cloned().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Unkept::Lost { names })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_write_and_a_revision_given_twice_are_found() {
+        let mut acknowledged = Acknowledged::default();
+        assert_eq!(acknowledged.add("a", Some(4)), Ok(()));
+        assert_eq!(acknowledged.add("b", Some(5)), Ok(()));
+        let list = json!({ "items": [{ "metadata": { "name": "a" } }] });
+        let names = vec!["b".to_owned()];
+        assert_eq!(check(&acknowledged, &list), Err(Unkept::Lost { names }));
+        assert!(acknowledged.add("c", Some(5)).is_err());
+        assert!(acknowledged.add("d", None).is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! A peer's part in a cluster: the core, the store, and those who wait for either.
+//!
+//! Everything that exists only once a process belongs to a cluster. Deliberately without messages and effects:
+//! `raft_peer.rs` has those.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use tokio::sync::oneshot;
+
+use super::raft_peer::{ProposeError, Standing};
+use super::waiters::Waiters;
+use crate::raft::{
+    BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId, Config, Configuration, Entry, Index, Payload,
+    PeerId, Raft, Rejected, Snapshot, Start, Tag, Term,
+};
+use crate::store::{Command, Event, Outcome, Store, View};
+
+/// What exists only inside a cluster.
+pub(super) struct Member {
+    pub(super) cluster: ClusterId,
+    pub(super) raft: Raft,
+    pub(super) store: Store,
+    pub(super) contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    pub(super) waiters: Waiters,
+    pub(super) tags: BTreeMap<Tag, Pending>,
+    pub(super) next_tag: Tag,
+    pub(super) next_sequence: u64,
+    /// The term this peer leads with a complete view.
+    pub(super) leading: Option<Term>,
+    /// What the store front was last told.
+    pub(super) told: Option<Standing>,
+    /// Reads that wait for an index to be applied.
+    pub(super) reads: VecDeque<(Index, oneshot::Sender<Result<View, ProposeError>>)>,
+    pub(super) applied: Index,
+    /// The term of the entry at `applied`.
+    pub(super) applied_term: Term,
+}
+
+/// A request the core has not yet answered.
+pub(super) enum Pending {
+    Propose(Vec<oneshot::Sender<Result<Outcome, ProposeError>>>),
+    Read(oneshot::Sender<Result<View, ProposeError>>),
+    Reconfigure(oneshot::Sender<Result<(), Rejected>>),
+}
+
+impl Member {
+    /// A founder's or a joiner's part.
+    pub(super) fn new(
+        id: PeerId,
+        config: Config,
+        cluster: ClusterId,
+        founding: Option<Configuration>,
+        now: Duration,
+        entropy: StdRng,
+    ) -> Self {
+        // A founder begins as if it had restored the empty state; who joins is sent a snapshot before any entry.
+        let founder = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
+        let (applied, applied_term) = if founding.is_some() { founder } else { (0, 0) };
+        let start = founding.map_or(Start::Join, Start::Bootstrap);
+        let raft = Raft::new(config, id, cluster, start, now, entropy);
+        Self {
+            cluster,
+            contacts: Arc::new(raft.status(now).configuration.contacts),
+            raft,
+            store: Store::new(),
+            waiters: Waiters::default(),
+            tags: BTreeMap::new(),
+            next_tag: 0,
+            next_sequence: 0,
+            leading: None,
+            told: None,
+            reads: VecDeque::new(),
+            applied,
+            applied_term,
+        }
+    }
+
+    /// A fresh tag for a request.
+    pub(super) fn tag(&mut self, pending: Pending) -> Tag {
+        self.next_tag += 1;
+        self.tags.insert(self.next_tag, pending);
+        self.next_tag
+    }
+
+    /// Replaces the state by a snapshot's. A snapshot that cannot be read stops the process: its sender's state and
+    /// this program's understanding of it differ, and going on would diverge.
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
+        self.store = match Store::restore(&snapshot.data) {
+            Ok(store) => store,
+            Err(error) => panic!(
+                "the leader's snapshot at index {} cannot be restored: {error}",
+                snapshot.index
+            ),
+        };
+        self.applied = snapshot.index;
+        self.applied_term = snapshot.term;
+        self.waiters.skip_to(snapshot.index);
+    }
+
+    /// Applies committed entries and answers those who proposed them.
+    pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for entry in entries {
+            assert_eq!(
+                entry.index,
+                self.applied + 1,
+                "entries are applied in order, each once"
+            );
+            self.applied = entry.index;
+            self.applied_term = entry.term;
+            let outcome = match &entry.payload {
+                Payload::Empty | Payload::Configuration(_) => None,
+                Payload::Command(bytes) => Some(self.execute(entry.index, bytes, &mut events)),
+            };
+            self.waiters.applied(entry.index, entry.term, outcome);
+        }
+        events
+    }
+
+    /// Executes one command. One that this version does not know halts the replica rather than let it diverge.
+    fn execute(&mut self, index: Index, bytes: &[u8], events: &mut Vec<Event>) -> Outcome {
+        let command = match Command::decode(bytes) {
+            Ok(command) => command,
+            Err(error) => {
+                panic!("the command at index {index} cannot be read by this version: {error}")
+            }
+        };
+        let applied = self.store.apply(&command);
+        events.extend(applied.events);
+        applied.outcome
+    }
+
+    /// Registers who waits for accepted proposals, and refuses the rest.
+    pub(super) fn await_proposed(&mut self, tag: Tag, accepted: Result<(Index, Term), Rejected>) {
+        match (self.tags.remove(&tag), accepted) {
+            (Some(Pending::Propose(answers)), Ok((first, term))) => {
+                for (index, answer) in (first..).zip(answers) {
+                    self.waiters.wait(index, term, answer);
+                }
+            }
+            (Some(Pending::Propose(answers)), Err(rejected)) => {
+                for answer in answers {
+                    // The asker may have gone; then nobody misses the answer.
+                    let _ = answer.send(Err(rejected.clone().into()));
+                }
+            }
+            (Some(Pending::Reconfigure(answer)), accepted) => {
+                let _ = answer.send(accepted.map(|_| ()));
+            }
+            (Some(Pending::Read(_)) | None, _) => {
+                unreachable!("the core answers a tag by its own kind, once")
+            }
+        }
+    }
+
+    pub(super) fn answer_read(&mut self, tag: Tag, index: Result<Index, Rejected>) {
+        let Some(Pending::Read(answer)) = self.tags.remove(&tag) else {
+            unreachable!("the core answers a read's tag once")
+        };
+        match index {
+            Ok(index) => self.reads.push_back((index, answer)),
+            Err(rejected) => drop(answer.send(Err(rejected.into()))),
+        }
+    }
+
+    /// Serves the reads whose index has been applied.
+    pub(super) fn serve_reads(&mut self) {
+        let view = self.store.view();
+        let applied = self.applied;
+        let (ready, waiting) = self
+            .reads
+            .drain(..)
+            .partition(|(index, _)| *index <= applied);
+        self.reads = waiting;
+        for (_, answer) in ready {
+            let _ = answer.send(Ok(view.clone()));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A container runtime that is there and runs nothing. How long it takes to say who it is can be set.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+
+use crate::agent::{ContainerSpec, Inventory, PodRef, PodUsage, SandboxSpec, Volume};
+use crate::env::runtime::{
+    ContainerRuntime, ListError, LogError, LogPieces, LogQuery, PullError, RemoveError,
+    RuntimeVersion, SandboxError, StartError, StartedContainer, StartedSandbox, StopError,
+    VersionError, VolumeError,
+};
+
+/// The runtime.
+pub(crate) struct IdleRuntime {
+    changed: watch::Sender<u64>,
+    delay: Rc<Cell<Duration>>,
+}
+
+impl IdleRuntime {
+    /// One that answers after a delay.
+    pub(crate) fn new(delay: Rc<Cell<Duration>>) -> Self {
+        let changed = watch::Sender::new(0);
+        Self { changed, delay }
+    }
+}
+
+#[async_trait(?Send)]
+impl ContainerRuntime for IdleRuntime {
+    fn name(&self) -> &'static str {
+        "idle"
+    }
+
+    async fn version(&self) -> Result<RuntimeVersion, VersionError> {
+        tokio::time::sleep(self.delay.get()).await;
+        Ok(RuntimeVersion {
+            runtime: "idle://1".into(),
+            kernel: "none".into(),
+            os_image: "none".into(),
+        })
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    async fn list(&self) -> Result<Inventory, ListError> {
+        Ok(Inventory::default())
+    }
+
+    async fn write_volumes(&self, _: &PodRef, _: &[Volume]) -> Result<(), VolumeError> {
+        Ok(())
+    }
+
+    async fn remove_pod(&self, _: &str) -> Result<(), RemoveError> {
+        Ok(())
+    }
+
+    async fn start_sandbox(&self, _: &SandboxSpec) -> Result<StartedSandbox, SandboxError> {
+        std::future::pending().await
+    }
+
+    async fn remove_sandbox(&self, _: &str) -> Result<(), RemoveError> {
+        Ok(())
+    }
+
+    async fn start_container(&self, _: &ContainerSpec) -> Result<StartedContainer, StartError> {
+        std::future::pending().await
+    }
+
+    async fn stop_container(&self, _: &str, _: Duration) -> Result<(), StopError> {
+        Ok(())
+    }
+
+    async fn remove_container(&self, _: &str) -> Result<(), RemoveError> {
+        Ok(())
+    }
+
+    async fn find_image(&self, _: &str) -> Result<Option<String>, ListError> {
+        Ok(None)
+    }
+
+    async fn pull_image(&self, _: &str) -> Result<String, PullError> {
+        std::future::pending().await
+    }
+
+    async fn open_log(&self, _: &str, _: &LogQuery) -> Result<LogPieces, LogError> {
+        Ok(mpsc::channel(1).1)
+    }
+
+    async fn usage(&self) -> Result<Vec<PodUsage>, ListError> {
+        Ok(Vec::new())
+    }
+}
