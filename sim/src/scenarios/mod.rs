@@ -11,6 +11,7 @@ mod process_restarts;
 mod rolling_update;
 pub(crate) mod steps;
 mod ten_nodes;
+mod voter_demoted;
 
 use std::time::Duration;
 
@@ -79,6 +80,11 @@ pub const ALL: &[Scenario] = &[
         partition,
         3,
         "the leader is cut off from the others for 20 s and rejoins"
+    ),
+    scenario!(
+        voter_demoted,
+        10,
+        "a voter is cut off until a standby has its place, and goes on as a worker"
     ),
 ];
 

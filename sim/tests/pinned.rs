@@ -1,0 +1,17 @@
+//! Seeds that once failed, each with what it found. They stay, so that nothing is found twice.
+
+use sim::play::{command, play};
+use sim::scenarios::find;
+
+fn holds(name: &str, seed: u64) {
+    let scenario = find(name).expect("a scenario of that name");
+    if let Some(failure) = play(scenario, seed).failure {
+        panic!("{name} {seed}: {failure}\n{}", command(scenario, seed));
+    }
+}
+
+/// A worker took its own empty state for a replica and answered from it instead of passing clients on.
+#[test]
+fn a_worker_passes_clients_on_to_a_replica() {
+    holds("ten_nodes", 1);
+}
