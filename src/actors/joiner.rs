@@ -79,9 +79,9 @@ pub struct Joiner {
     entropy: Entropy,
     /// Tells whoever wants to know; the value is the invariant's.
     cluster: watch::Sender<Option<ClusterId>>,
-    /// Admitted by a leader, and linked since or not for long.
+    /// Admitted by a leader once.
     registered: bool,
-    linked: bool,
+    /// `None` while the leader's link is open.
     unlinked_since: Option<Instant>,
     busy: bool,
     /// The cluster that this node tries to found, kept over attempts since some seeds may have accepted already; or that
@@ -149,8 +149,7 @@ impl Joiner {
             entropy,
             cluster: watch::Sender::new(None),
             registered: false,
-            linked: false,
-            unlinked_since: None,
+            unlinked_since: Some(Instant::now()),
             busy: false,
             founding: None,
             started: Instant::now(),
@@ -171,10 +170,9 @@ impl Joiner {
     /// One look at whether there is something to do.
     fn round(&mut self, ctx: &mut Context<Self>) {
         let limit = Duration::from_millis(UNLINKED_MS_MAX);
-        let forgotten = !self.linked
-            && self
-                .unlinked_since
-                .is_none_or(|since| since.elapsed() >= limit);
+        let forgotten = self
+            .unlinked_since
+            .is_some_and(|since| since.elapsed() >= limit);
         if self.busy || (self.registered && !forgotten) {
             return;
         }
@@ -314,15 +312,13 @@ impl Joiner {
 
     /// Asks every other seed to belong to a new cluster of all of them.
     fn found(&mut self, identities: &BTreeMap<String, Identity>, ctx: &mut Context<Self>) {
-        let (cluster, configuration) = match self.founding.clone() {
-            Some(attempt) => attempt,
-            None => {
-                let seeds = identities.values().map(|who| (who.id, who.contact.clone()));
-                let wanted = self.introduction.voters_wanted;
-                let configuration = founding_configuration(seeds.collect(), wanted);
-                (self.fresh_cluster(), configuration)
-            }
-        };
+        let attempt = self.founding.clone();
+        let (cluster, configuration) = attempt.unwrap_or_else(|| {
+            let seeds = identities.values().map(|who| (who.id, who.contact.clone()));
+            let wanted = self.introduction.voters_wanted;
+            let configuration = founding_configuration(seeds.collect(), wanted);
+            (self.fresh_cluster(), configuration)
+        });
         if configuration.voters.is_empty() {
             tracing::error!("none of the seeds may vote; a cluster needs a voter");
             self.busy = false;
@@ -533,7 +529,7 @@ impl Handler<JoinTried> for Joiner {
             Ok(cluster) if self.cluster().is_none_or(|own| own == cluster) => {
                 self.registered = true;
                 self.founding = None;
-                self.unlinked_since = Some(Instant::now());
+                self.unlinked_since = self.unlinked_since.map(|_| Instant::now());
                 if self.cluster().is_none() {
                     self.take_part(cluster, None);
                 }
@@ -585,11 +581,8 @@ impl Handler<Linked> for Joiner {
     type Result = ();
 
     fn handle(&mut self, Linked(linked): Linked, _: &mut Self::Context) {
-        self.linked = linked;
         self.founding = self.founding.take().filter(|_| !linked);
-        if !linked {
-            self.unlinked_since = Some(Instant::now());
-        }
+        self.unlinked_since = (!linked).then(Instant::now);
     }
 }
 

@@ -293,3 +293,6 @@ impl Handler<PodReports> for LinkEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ async fn open_log(
         Some(Ok(FromListener::LogEnded(Some(status)))) => return Err(status),
         Some(Ok(FromListener::LogEnded(None))) => return Ok(stream),
         Some(Ok(FromListener::Log(piece))) if piece.is_empty() => {}
-        Some(Ok(other)) => return Err(Status::internal(format!("unexpected frame {other:?}"))),
+        Some(Ok(_)) => return Err(unreachable("an unexpected frame".to_owned())),
         Some(Err(error)) => return Err(unreachable(error.to_string())),
         None => return Err(unreachable("connection closed".to_owned())),
     }
@@ -122,7 +122,7 @@ async fn pump(
 fn reason(frame: Option<Result<FromListener, ConnectionError>>) -> Option<Status> {
     match frame {
         Some(Ok(FromListener::LogEnded(status))) => status,
-        Some(Ok(other)) => Some(Status::internal(format!("unexpected frame {other:?}"))),
+        Some(Ok(_)) => Some(Status::internal("the log broke off: an unexpected frame")),
         Some(Err(error)) => Some(Status::internal(format!("the log broke off: {error}"))),
         None => Some(Status::internal("the log broke off: connection closed")),
     }
@@ -202,3 +202,6 @@ async fn send_pieces(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

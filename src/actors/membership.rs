@@ -309,6 +309,3 @@ fn may_take_over(holder: &Contact, alive: bool, asking: &Admit) -> Result<(), St
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

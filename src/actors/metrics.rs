@@ -198,3 +198,51 @@ impl ClusterMetrics {
         self.memory.reset();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Configuration, PeerProgress};
+    use std::time::Duration;
+
+    fn status(term: Term, leader: Option<u64>, followers: &[u64]) -> Status {
+        let progress = PeerProgress {
+            matched: 4,
+            silent: Duration::ZERO,
+            caught_up: true,
+            snapshot: None,
+        };
+        let progress = followers.iter().map(|id| (PeerId(*id), progress.clone()));
+        Status {
+            id: PeerId(1),
+            role: Role::Leader,
+            term,
+            leader: leader.map(PeerId),
+            last: 9,
+            commit: 9,
+            applied: 9,
+            configuration: Configuration::default(),
+            progress: progress.collect(),
+        }
+    }
+
+    #[test]
+    fn a_leader_counts_once_and_who_left_has_no_lag() {
+        let registry = Registry::new();
+        let metrics = RaftMetrics::new(&registry).unwrap();
+        let view = crate::store::Store::new().view();
+        let lags = || {
+            let families = registry.gather();
+            let lag = families
+                .iter()
+                .find(|f| f.name() == "kagero_peer_lag_entries");
+            lag.map_or(0, |lag| lag.get_metric().len())
+        };
+        metrics.observe(&status(1, Some(1), &[2, 3]), &view);
+        metrics.observe(&status(1, None, &[]), &view);
+        metrics.observe(&status(1, Some(1), &[2, 3]), &view);
+        assert_eq!((metrics.leader_changes.get(), lags()), (1, 2));
+        metrics.observe(&status(2, Some(1), &[3]), &view);
+        assert_eq!((metrics.leader_changes.get(), lags()), (2, 1));
+    }
+}

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -355,7 +356,7 @@ fn in_parts(full: bool, upsert: Vec<WireAssignment>, remove: Vec<String>) -> Vec
 
 fn size(assignment: &WireAssignment) -> usize {
     let objects = assignment.config_maps.iter().chain(&assignment.secrets);
-    assignment.pod.len() + objects.map(|object| object.len()).sum::<usize>()
+    assignment.pod.len() + objects.map(Bytes::len).sum::<usize>()
 }
 
 /// Whether a refused write is worth another attempt: not if the object is gone or is another's.
@@ -493,3 +494,6 @@ impl Handler<Hang> for NodeLink {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

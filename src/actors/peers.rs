@@ -252,3 +252,59 @@ impl Handler<Disconnected> for Peers {
         self.rest(peer, epoch, ctx);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::testing::network::Wires;
+    use crate::env::frames;
+    use crate::raft::{ClusterId, Entry, Message, Payload};
+
+    /// Fits into a frame alone, but not together with another.
+    const LARGE: usize = 5 << 20;
+
+    fn envelope(bytes: usize) -> Envelope {
+        let payload = Payload::Command(vec![0; bytes].into());
+        let entry = Entry {
+            index: 1,
+            term: 1,
+            payload,
+        };
+        Envelope {
+            cluster: ClusterId {
+                id: 1,
+                generation: 0,
+            },
+            from: PeerId(1),
+            to: PeerId(2),
+            term: 1,
+            message: Message::Append {
+                prev: 0,
+                prev_term: 0,
+                commit: 0,
+                round: 0,
+                entries: vec![entry],
+            },
+        }
+    }
+
+    #[actix::test]
+    async fn what_is_too_large_together_goes_one_by_one() {
+        let network = Wires::default().network();
+        let mut listener = network.listen("[::1]:1").await.unwrap();
+        let stream = network.connect("[::1]:1").await.unwrap();
+        let (near, _kept) = frames::open::<_, FromListener>(stream);
+        let (stream, _) = listener.accept().await.unwrap();
+        let (_far, mut inbox) = frames::open::<FromListener, FromDialler>(stream);
+        let sent = [envelope(LARGE), envelope(LARGE), envelope(1)];
+        transmit(PeerId(2), &near, sent.to_vec());
+        let mut received = Vec::new();
+        while received.len() < sent.len() {
+            match inbox.next().await {
+                Some(Ok(FromDialler::Raft(envelopes))) => received.extend(envelopes),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(received == sent);
+    }
+}

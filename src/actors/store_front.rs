@@ -234,3 +234,6 @@ impl Known {
         Contact::decode(bytes).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,185 @@
-//! Tests.
+//! What the seeds' answers mean, as a table, and what becomes of a founder that dies midway.
+
+use std::collections::BTreeMap;
+
+use actix::prelude::*;
+
+use super::*;
+use crate::actors::testing::host::contact;
+use crate::actors::testing::network::Wires;
+use crate::actors::testing::peer::silent_peer;
+
+const OURS: u64 = 1;
+const OTHERS: u64 = 2;
+
+fn cluster(id: u64) -> ClusterId {
+    ClusterId { id, generation: 0 }
+}
+
+/// The joiner of node `me`, with all three seeds.
+fn joiner(me: u16) -> Joiner {
+    let introduction = Introduction {
+        id: PeerId(me.into()),
+        contact: contact(me),
+        seeds: (1..=3).map(|seed| contact(seed).address).collect(),
+        init: false,
+        voters_wanted: 3,
+    };
+    let caller = Caller::new(Wires::default().network()).start();
+    let entropy = Entropy::from_seed(1);
+    Joiner::new(introduction, caller, silent_peer().recipient(), entropy)
+}
+
+/// Answers of seeds: number, incarnation, cluster, whether it knows a leader.
+fn answers(said: &[(u16, u64, Option<u64>, bool)]) -> BTreeMap<String, Identity> {
+    let identity = |&(seed, id, belongs, knows): &(u16, u64, Option<u64>, bool)| {
+        let contact = contact(seed);
+        let leader = knows.then(|| "somewhere".to_owned());
+        let (id, cluster, apis) = (PeerId(id), belongs.map(cluster), Vec::new());
+        (
+            contact.address.clone(),
+            Identity {
+                id,
+                contact,
+                cluster,
+                leader,
+                apis,
+            },
+        )
+    };
+    said.iter().map(identity).collect()
+}
+
+fn attempt() -> (ClusterId, Configuration) {
+    let seeds = (1..=3).map(|seed| (PeerId(seed.into()), contact(seed)));
+    (cluster(OURS), founding_configuration(seeds.collect(), 3))
+}
+
+fn at(seed: u16) -> Next {
+    Next::Join(contact(seed).address)
+}
+
+#[actix::test]
+async fn a_seed_that_belongs_nowhere() {
+    let (ours, others) = (Some(OURS), Some(OTHERS));
+    let all_empty = answers(&[
+        (1, 1, None, false),
+        (2, 2, None, false),
+        (3, 3, None, false),
+    ]);
+    let one_silent = answers(&[(1, 1, None, false), (2, 2, None, false)]);
+    let one_lives = answers(&[
+        (1, 1, None, false),
+        (2, 2, others, false),
+        (3, 3, others, true),
+    ]);
+    let replaced = answers(&[
+        (1, 1, None, false),
+        (2, 22, None, false),
+        (3, 3, None, false),
+    ]);
+    let accepted = answers(&[
+        (1, 1, None, false),
+        (2, 2, ours, false),
+        (3, 33, None, false),
+    ]);
+    let cases = [
+        ("the first founds", 1, false, &all_empty, Next::Found),
+        ("another does not", 2, false, &all_empty, Next::Wait),
+        (
+            "a silent seed may know a cluster",
+            1,
+            false,
+            &one_silent,
+            Next::Wait,
+        ),
+        (
+            "who knows a leader is asked first",
+            1,
+            false,
+            &one_lives,
+            at(3),
+        ),
+        ("a cluster ends an attempt", 1, true, &one_lives, at(3)),
+        ("an attempt goes on", 1, true, &all_empty, Next::Found),
+        (
+            "also while a seed is silent",
+            1,
+            true,
+            &one_silent,
+            Next::Found,
+        ),
+        ("a seed restarted", 1, true, &replaced, Next::FoundAnew),
+        ("another had accepted", 1, true, &accepted, Next::Found),
+    ];
+    for (what, me, founding, said, expected) in cases {
+        let mut joiner = joiner(me);
+        joiner.founding = founding.then(attempt);
+        assert_eq!(joiner.next(said), expected, "{what}");
+    }
+}
+
+#[actix::test]
+async fn a_member_introduces_itself_to_its_own_cluster_only() {
+    let joiner = joiner(1);
+    joiner.cluster.send_replace(Some(cluster(OURS)));
+    let strangers = answers(&[(2, 2, Some(OTHERS), true), (3, 3, None, false)]);
+    assert_eq!(joiner.next(&strangers), at(1), "to itself");
+    let both = answers(&[(2, 2, Some(OTHERS), true), (3, 3, Some(OURS), false)]);
+    assert_eq!(joiner.next(&both), at(3));
+}
+
+#[actix::test]
+async fn every_seed_is_asked_in_turn() {
+    let mut joiner = joiner(1);
+    let said = answers(&[(2, 2, Some(OTHERS), false), (3, 3, Some(OTHERS), false)]);
+    let mut asked = Vec::new();
+    for attempts in 0..3 {
+        joiner.attempts = attempts;
+        asked.push(joiner.next(&said));
+    }
+    assert_eq!(asked, [at(2), at(3), at(2)]);
+}
+
+#[actix::test]
+async fn init_waits_a_while_for_silent_seeds() {
+    tokio::time::pause();
+    let mut joiner = joiner(1);
+    joiner.introduction.init = true;
+    let alone = answers(&[(1, 1, None, false)]);
+    assert_eq!(joiner.next(&alone), Next::Wait);
+    tokio::time::advance(Duration::from_millis(INIT_PATIENCE_MS)).await;
+    assert_eq!(joiner.next(&alone), Next::FoundAlone);
+    let known = answers(&[(1, 1, None, false), (2, 2, Some(OTHERS), true)]);
+    assert_eq!(joiner.next(&known), at(2));
+}
+
+#[test]
+fn seeds_named_twice_and_those_who_may_not_vote() {
+    let mut seeds: BTreeMap<PeerId, Contact> = BTreeMap::new();
+    for (id, may_vote) in [(1, false), (2, true), (3, true), (4, true)] {
+        let contact = Contact {
+            may_vote,
+            ..contact(id)
+        };
+        seeds.insert(PeerId(id.into()), contact);
+    }
+    let founded = founding_configuration(seeds, 2);
+    assert_eq!(founded.voters, [PeerId(2), PeerId(3)].into());
+    assert_eq!(founded.learners, [PeerId(1), PeerId(4)].into());
+}
+
+#[actix::test]
+async fn a_founder_accepts_no_other_founders_cluster_meanwhile() {
+    let mut founder = joiner(1);
+    founder.founding = Some(attempt());
+    let founder = founder.start();
+    let (_, configuration) = attempt();
+    let form = |id| Form {
+        cluster: cluster(id),
+        configuration: configuration.clone(),
+    };
+    assert!(founder.send(form(OTHERS)).await.unwrap().is_err());
+    assert!(founder.send(form(OURS)).await.unwrap().is_ok());
+    assert!(founder.send(form(OTHERS)).await.unwrap().is_err());
+}

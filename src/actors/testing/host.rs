@@ -1,6 +1,7 @@
 //! Whole nodes in one process: each in a task set of its own, so that dropping a [`Host`] ends it as SIGKILL would.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::sleep;
 
 use super::network::Wires;
 use super::runtime::IdleRuntime;
+use crate::actors::wire::Contact;
 use crate::cli::client::Client;
 use crate::env::Env;
 use crate::env::clock::SystemClock;
@@ -34,6 +36,20 @@ pub(crate) fn peer_address(number: u16) -> String {
     format!("[fd00::{number:x}]:7443")
 }
 
+/// How it is reached.
+pub(crate) fn contact(number: u16) -> Contact {
+    let options = options(number);
+    Contact {
+        name: options.name,
+        address: options.listen,
+        api: options.api,
+        machine_id: options.machine_id,
+        boot_id: options.boot_id,
+        may_vote: options.may_vote,
+        labels: options.labels,
+    }
+}
+
 /// What an operator says of the machine with a number: one of three that found a cluster, or a later one.
 pub(crate) fn options(number: u16) -> Options {
     Options {
@@ -45,7 +61,7 @@ pub(crate) fn options(number: u16) -> Options {
         voters: 3,
         may_vote: true,
         init: false,
-        labels: Default::default(),
+        labels: BTreeMap::default(),
         machine_id: format!("machine-{number}"),
         boot_id: String::new(),
         cpu_millis: 1_000,
@@ -54,25 +70,30 @@ pub(crate) fn options(number: u16) -> Options {
     }
 }
 
+/// A machine's edges.
+pub(crate) fn env(wires: &Wires, seed: u64) -> Env {
+    Env {
+        network: wires.network(),
+        clock: Rc::new(SystemClock::new()),
+        entropy: Entropy::from_seed(seed),
+        runtime: Rc::new(IdleRuntime::new(Rc::new(Cell::new(Duration::ZERO)))),
+        machine: Rc::new(NoMachine),
+    }
+}
+
 impl Host {
     /// Starts a node; every start draws other numbers.
     pub(crate) async fn start(wires: &Wires, options: Options, seed: u64) -> Self {
-        let env = Env {
-            network: wires.network(),
-            clock: Rc::new(SystemClock::new()),
-            entropy: Entropy::from_seed(seed),
-            runtime: Rc::new(IdleRuntime::new(Rc::new(Cell::new(Duration::ZERO)))),
-            machine: Rc::new(NoMachine),
-        };
+        let env = env(wires, seed);
         let api = options.api.clone();
         let (started, starting) = oneshot::channel();
         let tasks = tokio::task::spawn_local(async move {
             let living = async {
                 let node = node::start(env, options).await;
                 let _ = started.send(node);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
-            LocalSet::new().run_until(living).await
+            LocalSet::new().run_until(living).await;
         });
         let node = starting.await.unwrap().unwrap();
         Self { node, api, tasks }

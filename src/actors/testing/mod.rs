@@ -4,4 +4,5 @@
 
 pub(crate) mod host;
 pub(crate) mod network;
+pub(crate) mod peer;
 pub(crate) mod runtime;

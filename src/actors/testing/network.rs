@@ -1,9 +1,9 @@
 //! Streams between addresses in one process.
 //!
-//! A connection to an address where nobody listens is refused; one to a [`Wires::silence`]d address is never answered.
+//! A connection to an address where nobody listens is refused. Deliberately without loss: that is the simulation's.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,25 +19,11 @@ const STREAM_BYTES: usize = 64 << 10;
 
 /// A network. Clones are the same network.
 #[derive(Clone, Default)]
-pub(crate) struct Wires(Rc<RefCell<Inner>>);
+pub(crate) struct Wires(Rc<RefCell<Listeners>>);
 
-#[derive(Default)]
-struct Inner {
-    listeners: BTreeMap<String, mpsc::UnboundedSender<DuplexStream>>,
-    silent: BTreeSet<String>,
-}
+type Listeners = BTreeMap<String, mpsc::UnboundedSender<DuplexStream>>;
 
 impl Wires {
-    /// Whether an address takes no connection and says nothing of it.
-    pub(crate) fn silence(&self, address: &str, silent: bool) {
-        let mut inner = self.0.borrow_mut();
-        if silent {
-            inner.silent.insert(address.to_owned());
-        } else {
-            inner.silent.remove(address);
-        }
-    }
-
     /// This network, as an edge of a node.
     pub(crate) fn network(&self) -> Rc<dyn Network> {
         Rc::new(self.clone())
@@ -49,8 +35,7 @@ impl Network for Wires {
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         let (arrive, arriving) = mpsc::unbounded_channel();
         let local = address.parse().map_err(io::Error::other)?;
-        let mut inner = self.0.borrow_mut();
-        let taken = inner.listeners.insert(address.to_owned(), arrive);
+        let taken = self.0.borrow_mut().insert(address.to_owned(), arrive);
         if taken.is_some_and(|earlier| !earlier.is_closed()) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
@@ -58,11 +43,8 @@ impl Network for Wires {
     }
 
     async fn connect(&self, address: &str) -> io::Result<BoxStream> {
-        if self.0.borrow().silent.contains(address) {
-            return std::future::pending().await;
-        }
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let listener = self.0.borrow().listeners.get(address).cloned();
+        let listener = self.0.borrow().get(address).cloned();
         let (near, far) = duplex(STREAM_BYTES);
         let arrived = listener.ok_or_else(refused)?.send(far);
         arrived.map_err(|_| refused())?;

@@ -1,10 +1,15 @@
 //! Whole nodes over a network in memory: they form a cluster, serve it from everywhere, and survive a loss.
 
+use actix::prelude::*;
 use serde_json::{Value, json};
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::actors::testing::host::{Host, eventually, obtain, options};
+use crate::actors::caller::{Caller, Place};
+use crate::actors::testing::host::{Host, contact, eventually, obtain, options};
 use crate::actors::testing::network::Wires;
+use crate::actors::wire::{Answer, Call};
 use crate::cli::client::Client;
+use crate::raft::{ClusterId, Configuration, PeerId};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -29,6 +34,19 @@ async fn nodes(client: &Client) -> Vec<String> {
         .collect()
 }
 
+/// The nodes, once there are so many.
+async fn nodes_in_the_end(client: &Client, count: usize) -> Vec<String> {
+    obtain("all nodes", async || {
+        let names = nodes(client).await;
+        if names.len() == count {
+            Ok(names)
+        } else {
+            Err(names)
+        }
+    })
+    .await
+}
+
 async fn write(client: &Client, name: &str) {
     let name = &config_map(name);
     obtain("a write", || client.post(CONFIG_MAPS, name)).await;
@@ -36,7 +54,7 @@ async fn write(client: &Client, name: &str) {
 
 /// Waits for the next event of a watch that is not a bookmark.
 async fn next_event(lines: &mut crate::cli::client::Lines) -> Value {
-    let event = lines.next(std::time::Duration::from_secs(30)).await;
+    let event = lines.next(Duration::from_secs(30)).await;
     event.unwrap().expect("the watch is still open")
 }
 
@@ -99,21 +117,12 @@ async fn a_cluster_survives_its_leader_and_takes_its_next_incarnation_in() {
 async fn a_node_without_a_replica_serves_the_api_too() {
     tokio::time::pause();
     let wires = Wires::default();
-    let hosts = three(&wires).await;
+    let _hosts = three(&wires).await;
     let mut fourth = options(4);
     fourth.may_vote = false;
     let fourth = Host::start(&wires, fourth, 4).await;
     let client = fourth.client(&wires);
-    let names = obtain("all nodes, asked of the fourth", async || {
-        let names = nodes(&client).await;
-        if names.len() == 4 {
-            Ok(names)
-        } else {
-            Err(names)
-        }
-    })
-    .await;
-    assert_eq!(names, ["n1", "n2", "n3", "n4"]);
+    assert_eq!(nodes_in_the_end(&client, 4).await, ["n1", "n2", "n3", "n4"]);
     assert!(fourth.node.known.borrow().is_none(), "it holds no replica");
     write(&client, "through-the-gate").await;
 }
@@ -137,4 +146,142 @@ async fn a_living_node_whose_object_was_deleted_registers_again() {
     })
     .await;
     assert_ne!(uid(&before), uid(&again));
+}
+
+/// The incarnation that holds a node's name.
+async fn holder(client: &Client, name: &str) -> String {
+    let path = format!("/api/v1/nodes/{name}");
+    let node = obtain("the Node", || client.get(&path)).await;
+    let id = &node["metadata"]["annotations"]["kagero.dev/incarnation"];
+    id.as_str().unwrap().to_owned()
+}
+
+fn members(host: &Host) -> Vec<PeerId> {
+    let known = host.node.known.borrow();
+    let known = known.as_ref().expect("it is a member");
+    known.standing.contacts.keys().copied().collect()
+}
+
+#[actix::test]
+async fn a_founder_that_dies_midway_is_done_without() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let two = Host::start(&wires, options(2), 2).await;
+    let three = Host::start(&wires, options(3), 3).await;
+    let founders = [(PeerId(99), 1), (two.node.id, 2), (three.node.id, 3)];
+    let configuration = Configuration {
+        voters: founders.iter().map(|(id, _)| *id).collect(),
+        contacts: founders
+            .iter()
+            .map(|(id, number)| (*id, contact(*number).encode()))
+            .collect(),
+        ..Configuration::default()
+    };
+    let cluster = ClusterId {
+        id: 7,
+        generation: 0,
+    };
+    let form = Place {
+        address: contact(2).address,
+        call: Call::Form {
+            cluster,
+            configuration,
+        },
+        deadline: Instant::now() + Duration::from_secs(1),
+    };
+    let answer = Caller::new(wires.network()).start().send(form).await;
+    assert!(matches!(answer, Ok(Ok(Answer::Formed))));
+
+    eventually("a leader", || two.leads() || three.leads()).await;
+    let one = Host::start(&wires, options(1), 1).await;
+    let id = one.node.id;
+    eventually("the founder's next incarnation is a member", || {
+        members(&two).contains(&id)
+    })
+    .await;
+}
+
+#[actix::test]
+async fn clones_of_one_machine_do_not_prove_each_other_dead() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut hosts = Vec::new();
+    for number in 1..=3 {
+        let mut options = options(number);
+        options.machine_id = "clone".to_owned();
+        hosts.push(Host::start(&wires, options, number.into()).await);
+    }
+    eventually("a leader", || hosts.iter().any(Host::leads)).await;
+    assert_eq!(nodes_in_the_end(&hosts[0].client(&wires), 3).await.len(), 3);
+    let before = members(&hosts[0]);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(members(&hosts[0]), before);
+    assert_eq!(before.len(), 3);
+}
+
+#[actix::test]
+async fn a_superseded_process_does_not_take_its_name_back() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let hosts = three(&wires).await;
+    let mut old = options(4);
+    old.may_vote = false;
+    let mut new = options(5);
+    (new.name, new.machine_id, new.may_vote) = (old.name.clone(), old.machine_id.clone(), false);
+    let _old = Host::start(&wires, old, 4).await;
+    let client = hosts[0].client(&wires);
+    holder(&client, "n4").await;
+    let new = Host::start(&wires, new, 5).await;
+    let expected = new.node.id.to_string();
+    obtain("the newer process", async || {
+        let holder = holder(&client, "n4").await;
+        if holder == expected {
+            Ok(())
+        } else {
+            Err(holder)
+        }
+    })
+    .await;
+    for _ in 0..30 {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(holder(&client, "n4").await, expected);
+    }
+}
+
+#[actix::test]
+async fn a_living_workers_name_is_its_own_and_a_dead_ones_is_free() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let hosts = three(&wires).await;
+    let mut rightful = options(4);
+    rightful.may_vote = false;
+    let mut usurper = options(5);
+    (usurper.name, usurper.may_vote) = (rightful.name.clone(), false);
+    let rightful = Host::start(&wires, rightful, 4).await;
+    let client = hosts[0].client(&wires);
+    let ready = async || {
+        let node = client
+            .get("/api/v1/nodes/n4")
+            .await
+            .map_err(|e| e.to_string())?;
+        let ready = node["status"]["conditions"][0]["status"] == "True";
+        ready.then_some(()).ok_or_else(|| "not ready".to_owned())
+    };
+    obtain("n4, ready", ready).await;
+    let usurper = Host::start(&wires, usurper, 5).await;
+    for _ in 0..30 {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(holder(&client, "n4").await, rightful.node.id.to_string());
+    }
+    drop(rightful);
+    let expected = usurper.node.id.to_string();
+    obtain("the other machine's turn", async || {
+        let holder = holder(&client, "n4").await;
+        if holder == expected {
+            Ok(())
+        } else {
+            Err(holder)
+        }
+    })
+    .await;
 }

@@ -1,0 +1,147 @@
+//! What a front takes for a replica, and writes that nobody can take.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::actors::leader_door::LeaderDoor;
+use crate::actors::raft_peer::Standing;
+use crate::actors::testing::host::{contact, env};
+use crate::actors::testing::network::Wires;
+use crate::actors::testing::peer::silent_peer;
+use crate::raft::{ClusterId, PeerId, Role};
+use crate::resource::{Options, ResourceName, Verb};
+use crate::store::Store;
+
+fn front(wires: &Wires) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
+    let (tell, known) = watch::channel(None);
+    let caller = Caller::new(wires.network()).start();
+    let front = StoreFront::new(tell, silent_peer(), caller, &env(wires, 1), 3);
+    (front.start(), known)
+}
+
+/// News for peer 1, where these are members and that one leads.
+fn published(members: &[u16], leader: Option<u64>) -> Published {
+    let contacts: BTreeMap<PeerId, bytes::Bytes> = members
+        .iter()
+        .map(|number| (PeerId((*number).into()), contact(*number).encode()))
+        .collect();
+    Published {
+        view: Store::new().view(),
+        events: Arc::default(),
+        restored: false,
+        standing: Standing {
+            cluster: ClusterId {
+                id: 1,
+                generation: 0,
+            },
+            id: PeerId(1),
+            role: Role::Follower,
+            term: 1,
+            leader: leader.map(PeerId),
+            contacts: Arc::new(contacts),
+            leads: false,
+        },
+    }
+}
+
+fn request() -> Request {
+    Request {
+        resource: ResourceName::new("", "v1", "namespaces"),
+        namespace: None,
+        name: None,
+        subresource: None,
+        verb: Verb::Create(serde_json::json!({ "metadata": { "name": "a" } })),
+        options: Options::default(),
+        user: "test".into(),
+    }
+}
+
+#[actix::test]
+async fn only_a_member_holds_a_replica() {
+    let (front, known) = front(&Wires::default());
+    let cases: [(&[u16], bool); 4] = [(&[], false), (&[1, 2], true), (&[2], false), (&[1], true)];
+    for (members, replica) in cases {
+        front.send(published(members, None)).await.unwrap();
+        assert_eq!(known.borrow().is_some(), replica, "{members:?}");
+    }
+}
+
+#[actix::test]
+async fn who_is_no_member_any_more_ends_its_watches() {
+    let (front, _) = front(&Wires::default());
+    front.send(published(&[1, 2], None)).await.unwrap();
+    let watch = Watch {
+        prefix: "pods/".into(),
+        after: 0,
+    };
+    let mut watch = front.send(watch).await.unwrap().unwrap();
+    front.send(published(&[2], None)).await.unwrap();
+    assert!(watch.events.recv().await.is_none());
+}
+
+#[actix::test]
+async fn a_write_ends_at_its_deadline_though_the_leader_is_known_but_out_of_reach() {
+    tokio::time::pause();
+    let (front, _) = front(&Wires::default());
+    front.send(published(&[1, 2], Some(2))).await.unwrap();
+    let start = Instant::now();
+    let submitted = timeout(Duration::from_secs(60), front.send(Submit(vec![request()])));
+    let replies = submitted.await.expect("it ends").unwrap();
+    assert_eq!(replies[0].as_ref().unwrap_err().code, 503);
+    assert!(start.elapsed() < Duration::from_secs(12));
+}
+
+#[actix::test]
+async fn a_write_that_no_frame_holds_is_refused_at_once() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let _leader = wires.network().listen(&contact(2).address).await.unwrap();
+    let (front, _) = front(&wires);
+    front.send(published(&[1, 2], Some(2))).await.unwrap();
+    let mut large = request();
+    large.verb = Verb::Create(serde_json::json!({ "data": "x".repeat(9 << 20) }));
+    let start = Instant::now();
+    let replies = front.send(Submit(vec![large])).await.unwrap();
+    assert_eq!(replies[0].as_ref().unwrap_err().code, 413);
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[actix::test]
+async fn a_write_whose_answer_is_lost_is_of_unknown_outcome_and_not_repeated() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut leader = wires.network().listen(&contact(2).address).await.unwrap();
+    let (front, _) = front(&wires);
+    front.send(published(&[1, 2], Some(2))).await.unwrap();
+    let submitted = front.send(Submit(vec![request()]));
+    let submitted = tokio::task::spawn_local(submitted);
+    let stream = leader.accept().await.unwrap().0;
+    let mut node = crate::actors::dial::greet(stream).await.unwrap();
+    assert!(
+        matches!(node.inbox.next().await, Some(Ok(_))),
+        "it was asked"
+    );
+    drop(node);
+    let replies = submitted.await.unwrap().unwrap();
+    assert_eq!(replies[0].as_ref().unwrap_err().code, 504);
+    let again = timeout(Duration::from_secs(30), leader.accept()).await;
+    assert!(again.is_err(), "nobody asks again");
+}
+
+#[actix::test]
+async fn what_the_leaders_own_actors_write_is_never_forwarded() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut successor = wires.network().listen(&contact(2).address).await.unwrap();
+    let (front, _) = front(&wires);
+    front.send(published(&[1, 2], Some(2))).await.unwrap();
+    let door = LeaderDoor::new(front).start();
+    let replies = door.send(Submit(vec![request(), request()])).await.unwrap();
+    let reasons = replies.into_iter().map(|reply| reply.unwrap_err().reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["NotLeader", "NotLeader"]);
+    let forwarded = timeout(Duration::from_secs(30), successor.accept()).await;
+    assert!(forwarded.is_err());
+}
