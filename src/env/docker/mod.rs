@@ -8,6 +8,7 @@ mod create;
 mod errors;
 mod image;
 mod labels;
+mod self_image;
 
 pub use image::Program;
 
@@ -129,37 +130,6 @@ impl DockerRuntime {
             changed,
             events,
         })
-    }
-
-    /// Makes an image of the program with that entry point, if the engine does not have it yet. Returns its full name,
-    /// `<name>:<tag>`, whose tag changes with the program.
-    pub async fn ensure_self_image(
-        &self,
-        name: &str,
-        entrypoint: &[String],
-    ) -> Result<String, PullError> {
-        let unreadable = |error: std::io::Error| PullError::Unavailable(error.to_string());
-        let program = &self.options.program;
-        let tag = program.tag(entrypoint).map_err(unreadable)?;
-        let full = format!("{name}:{tag}");
-        if self.docker.inspect_image(&full).await.is_ok() {
-            return Ok(full);
-        }
-        let tar = program.tar().map_err(unreadable)?;
-        let words = serde_json::json!(entrypoint);
-        let options = CreateImageOptions {
-            from_src: Some("-".to_owned()),
-            repo: Some(name.to_owned()),
-            tag: Some(tag),
-            changes: vec![format!("ENTRYPOINT {words}")],
-            ..CreateImageOptions::default()
-        };
-        let body = bollard::body_full(tar.into());
-        let mut progress = self.docker.create_image(Some(options), Some(body), None);
-        while let Some(step) = progress.next().await {
-            step.map_err(|error| PullError::Unavailable(errors::text(&error)))?;
-        }
-        Ok(full)
     }
 
     fn pause_command(&self) -> Vec<String> {
