@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use dev::{
-    Dev, SOON, ask, busybox_image, client, is_running, items, signal, status_of, until,
+    Dev, NodeLine, SOON, ask, busybox_image, client, is_running, items, signal, status_of, until,
     web_manifest,
 };
 
@@ -155,47 +155,173 @@ fn every_nodes_api_says_the_same_and_a_watch_follows() {
     dev.stop();
 }
 
+/// Every pod's containers, as their node tells them.
+fn containers(pods: &[Value]) -> BTreeMap<String, Value> {
+    let entry = |pod: &Value| {
+        (
+            pod["metadata"]["name"].as_str().unwrap().to_owned(),
+            pod["status"]["containerStatuses"].clone(),
+        )
+    };
+    pods.iter().map(entry).collect()
+}
+
+/// The processes of these pods' containers, by pod: those that have its name for their host's.
+fn processes(pods: &[Value]) -> BTreeMap<String, BTreeSet<u32>> {
+    let of_pod = |name: &str| format!("HOSTNAME={name}").into_bytes();
+    let mut found: BTreeMap<String, BTreeSet<u32>> = names(pods)
+        .into_iter()
+        .map(|name| (name.to_owned(), BTreeSet::new()))
+        .collect();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let pid = entry.file_name().to_str().and_then(|pid| pid.parse().ok());
+        let (Some(pid), Ok(environment)) = (pid, fs::read(entry.path().join("environ"))) else {
+            continue;
+        };
+        for (name, pids) in &mut found {
+            if environment
+                .split(|byte| *byte == 0)
+                .any(|v| v == of_pod(name))
+            {
+                pids.insert(pid);
+            }
+        }
+    }
+    found
+}
+
+/// Whether this node's process is another one by now and votes, as `through` tells it.
+fn votes_again(dev: &Dev, killed: &NodeLine, through: &NodeLine) -> Result<NodeLine, String> {
+    let now = dev.node(&killed.name);
+    let status = status_of(through)?;
+    let member = status
+        .members
+        .iter()
+        .find(|member| member.name == killed.name && member.silent_ms < 2_000);
+    let votes = member.is_some_and(|member| member.role != "learner");
+    if now.pid != killed.pid && votes {
+        Ok(now)
+    } else {
+        Err(format!("{:?}", status.members))
+    }
+}
+
 #[test]
 fn a_killed_agent_comes_back_and_adopts_its_pods() {
     let dev = with_web(3);
-    let node = dev.nodes()[1].clone();
-    let containers = |pods: &[Value]| -> BTreeMap<String, Value> {
-        let entry = |pod: &Value| {
-            (
-                pod["metadata"]["uid"].to_string(),
-                pod["status"]["containerStatuses"].clone(),
-            )
-        };
-        pods.iter().map(entry).collect()
+    let pods = running(&dev, 3).unwrap();
+    let (told, alive) = (containers(&pods), processes(&pods));
+    assert!(alive.values().all(|pids| pids.len() == 1), "{alive:?}");
+    for leads in [false, true] {
+        let nodes = dev.nodes();
+        let leader = status_of(&nodes[0]).unwrap().leader;
+        let victim = nodes.iter().find(|node| (node.name == leader) == leads);
+        let other = nodes.iter().find(|node| (node.name == leader) != leads);
+        let (victim, other) = (victim.unwrap(), other.unwrap());
+        signal(victim.pid, Signal::KILL);
+        let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
+            votes_again(&dev, victim, other)
+        });
+        let ready = || ask(client(&again.api).text("/readyz")).map_err(|error| error.to_string());
+        until("it is ready again", SOON, ready);
+        // What the node is told next can only follow what it found: it has adopted its pods before it starts one.
+        dev.must(&[
+            "run",
+            "next",
+            "--image=kagero.dev/web",
+            "--env=PORT=0",
+            &on(&victim.name),
+        ]);
+        dev.must(&["wait", "pod/next", "--for=condition=Ready", "--timeout=30s"]);
+        dev.must(&["delete", "pod", "next"]);
+        let pods = running(&dev, 3).unwrap();
+        assert_eq!(containers(&pods), told, "same containers, no restart");
+        assert_eq!(processes(&pods), alive, "same processes");
+    }
+    dev.stop();
+}
+
+/// Binds a pod that `kubectl run` makes to a node.
+fn on(node: &str) -> String {
+    let overrides = json!({"spec": {"nodeName": node}});
+    format!("--overrides={overrides}")
+}
+
+#[test]
+fn what_is_wrong_with_a_pod_is_told() {
+    let dev = Dev::start(1, "process");
+    dev.must(&["run", "bare", "--image=any"]);
+    dev.must(&["run", "wrong", "--image=any", "--", "/does/not/exist"]);
+    dev.must(&[
+        "run",
+        "brief",
+        "--image=any",
+        "--",
+        "sh",
+        "-c",
+        "echo bye; exit 3",
+    ]);
+    let describe = |pod: &str, wanted: &[&str]| {
+        until(&format!("what is wrong with {pod}"), SOON, || {
+            let described = dev.must(&["describe", "pod", pod]);
+            let missing = wanted.iter().find(|text| !described.contains(**text));
+            missing.map_or(Ok(()), |text| Err(format!("no {text:?} in {described}")))
+        });
     };
-    let before = containers(&running(&dev, 3).unwrap());
-    signal(node.pid, Signal::KILL);
-    let again = until("dev starts it again", SOON, || {
-        let now = dev.node(&node.name);
-        if now.pid == node.pid {
-            Err("not yet".into())
-        } else {
-            Ok(now)
-        }
-    });
-    let ready = || ask(client(&again.api).text("/readyz")).map_err(|error| error.to_string());
-    until("it is ready again", SOON, ready);
-    // A heartbeat later the agent has told what it found.
-    let member = || {
-        let status = status_of(&again)?;
-        let member = status
-            .members
-            .iter()
-            .find(|member| member.name == node.name);
-        member.map(|_| ()).ok_or_else(|| "no member".to_owned())
-    };
-    until("it is a member again", SOON, member);
-    let after = until("the pods run", SOON, || running(&dev, 3));
-    assert_eq!(
-        containers(&after),
-        before,
-        "same pods, same containers, no restart"
+    describe("bare", &["CreateContainerConfigError", "needs a command"]);
+    describe("wrong", &["StartError", "failed to start container wrong"]);
+    describe(
+        "brief",
+        &[
+            "Exit Code:    3",
+            "Started container brief",
+            "Back-off restarting",
+        ],
     );
+    assert_eq!(dev.must(&["logs", "brief", "--previous"]), "bye\n");
+    let refused = dev.kubectl(&["exec", "brief", "--", "ls"]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        error.contains("the server could not find the requested resource"),
+        "{error}"
+    );
+    dev.must(&["delete", "pod", "--all"]);
+    dev.stop();
+}
+
+#[test]
+fn a_namespace_is_deleted_with_all_that_is_in_it() {
+    let dev = Dev::start(1, "process");
+    dev.must(&["create", "namespace", "other"]);
+    dev.must(&["-n", "other", "apply", "-f", &dev.manifest(&web_manifest())]);
+    dev.must(&[
+        "-n",
+        "other",
+        "create",
+        "configmap",
+        "c",
+        "--from-literal=k=v",
+    ]);
+    dev.must(&[
+        "-n",
+        "other",
+        "rollout",
+        "status",
+        "deployment/web",
+        "--timeout=60s",
+    ]);
+    let pods = dev.get(&["pods", "-n", "other"]);
+    let alive = || processes(items(&pods)).into_values().flatten().count();
+    assert_eq!(alive(), 3);
+    dev.must(&["delete", "namespace", "other", "--timeout=60s"]);
+    assert_eq!(alive(), 0);
+    let left = dev.get(&[
+        "deployments,replicasets,pods,configmaps,events",
+        "-n",
+        "other",
+    ]);
+    assert_eq!(items(&left), [] as [Value; 0]);
     dev.stop();
 }
 
@@ -277,18 +403,7 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
         }
     });
     let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
-        let status = status_of(survivors[0])?;
-        let member = status
-            .members
-            .iter()
-            .find(|member| member.name == leader.name && member.silent_ms < 2_000);
-        let voter = member.is_some_and(|member| member.role != "learner");
-        let back = dev.node(&leader.name).pid != leader.pid;
-        if back && voter {
-            Ok(killed.unwrap().elapsed())
-        } else {
-            Err(format!("{:?}", status.members))
-        }
+        votes_again(&dev, &leader, survivors[0]).map(|_| killed.unwrap().elapsed())
     });
     let kept = ask(client(&survivors[1].api).get(Writer::PATH)).unwrap();
     let kept: BTreeSet<_> = items(&kept)
@@ -344,6 +459,21 @@ fn a_node_that_stays_silent_loses_its_pods_to_others() {
 }
 
 #[test]
+fn the_web_manifest_runs_on_docker() {
+    let dev = Dev::start(1, "docker");
+    dev.must(&["apply", "-f", "deploy/manifests/web.yaml"]);
+    dev.must(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    until("it serves", SOON, || {
+        let logs = dev.must(&["logs", "deployment/web"]);
+        let serves = logs.starts_with("listening on http://");
+        serves.then_some(()).ok_or(logs)
+    });
+    dev.must(&["delete", "deployment", "web"]);
+    until("no pod is left", SOON, || running(&dev, 0));
+    dev.stop();
+}
+
+#[test]
 fn settings_reach_a_pod_as_environment_and_files_on_docker() {
     busybox_image();
     let dev = Dev::start(1, "docker");
@@ -359,6 +489,13 @@ fn settings_reach_a_pod_as_environment_and_files_on_docker() {
     until("the pod has run", SOON, ended);
     let logs = dev.must(&["logs", "settings"]);
     assert_eq!(logs, "hello\ntoken has 9 letters\nhello from a file\n9\n");
+    dev.must(&["run", "absent", "--image=registry.invalid/absent:1"]);
+    until("its image is said to be absent", SOON, || {
+        let described = dev.must(&["describe", "pod", "absent"]);
+        let told = described.contains("Failed to pull image \"registry.invalid/absent:1\"");
+        told.then_some(()).ok_or(described)
+    });
+    dev.must(&["delete", "pod", "absent"]);
     dev.must(&["delete", "-f", "deploy/manifests/settings.yaml"]);
     dev.stop();
 }

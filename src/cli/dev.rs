@@ -60,9 +60,11 @@ impl DevArgs {
     /// Runs the cluster until a signal.
     pub(super) async fn execute(self) -> anyhow::Result<()> {
         let stop = signals::Stop::listen()?;
+        let runtime = edges::resolve(self.runtime).await;
+        edges::offer_web_image(runtime).await?;
         let layout = Layout {
             nodes: self.nodes,
-            runtime: edges::resolve(self.runtime).await,
+            runtime,
             log: self.log,
         };
         let mut cluster = Cluster::start(layout, &mut Entropy::from_system()).await?;

@@ -17,7 +17,7 @@ use crate::env::process::{ProcessRuntime, WEB_IMAGE};
 use crate::env::runtime::ContainerRuntime;
 use crate::env::tcp::Tcp;
 
-/// The image that stands for this program's own web server, to the process runtime, with any tag.
+/// The tag that manifests name the web server's image by; to the process runtime any tag will do.
 const WEB_TAG: &str = "built-in";
 
 /// Where a node keeps things.
@@ -107,15 +107,28 @@ pub async fn demo_container(runtime: RuntimeChoice) -> anyhow::Result<Value> {
         // Pods of this runtime share the host's network: each takes a free port.
         return Ok(json!({"name": "web", "image": image, "args": ["--port", "0"]}));
     }
-    let entry = [Program::current()?.path_inside(), "web".to_owned()];
-    let image = docker(&Place::nowhere())
-        .await?
-        .ensure_self_image(WEB_IMAGE, &entry)
-        .await;
+    let image = web_image(&docker(&Place::nowhere()).await?).await?;
     Ok(json!({
         "name": "web",
-        "image": image.context("making the web server's image")?,
+        "image": image,
         "args": ["--port", "8080"],
         "ports": [{"containerPort": 8080}],
     }))
+}
+
+/// Makes `kagero.dev/web:built-in` known to Docker too, so that one manifest runs on either runtime, without a registry.
+pub async fn offer_web_image(runtime: RuntimeChoice) -> anyhow::Result<()> {
+    if runtime == RuntimeChoice::Process {
+        return Ok(());
+    }
+    let docker = docker(&Place::nowhere()).await?;
+    let image = web_image(&docker).await?;
+    let named = docker.name_image(&image, WEB_IMAGE, WEB_TAG).await;
+    named.context("naming the web server's image")
+}
+
+async fn web_image(docker: &DockerRuntime) -> anyhow::Result<String> {
+    let entry = [Program::current()?.path_inside(), "web".to_owned()];
+    let image = docker.ensure_self_image(WEB_IMAGE, &entry).await;
+    image.context("making the web server's image")
 }

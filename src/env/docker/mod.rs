@@ -9,6 +9,7 @@ mod errors;
 mod image;
 mod labels;
 mod pieces;
+mod self_image;
 
 pub use image::Program;
 
