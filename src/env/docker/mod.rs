@@ -133,36 +133,6 @@ impl DockerRuntime {
         })
     }
 
-    /// Makes an image of the program with that entry point, if the engine does not have it yet. Returns its full name,
-    /// `<name>:<tag>`, whose tag changes with the program.
-    pub async fn ensure_self_image(
-        &self,
-        name: &str,
-        entrypoint: &[String],
-    ) -> Result<String, PullError> {
-        let unreadable = |error: std::io::Error| PullError::Unavailable(error.to_string());
-        let program = &self.options.program;
-        let tag = program.tag(entrypoint).map_err(unreadable)?;
-        let full = format!("{name}:{tag}");
-        if self.docker.inspect_image(&full).await.is_ok() {
-            return Ok(full);
-        }
-        let words = serde_json::json!(entrypoint);
-        let options = CreateImageOptions {
-            from_src: Some("-".to_owned()),
-            repo: Some(name.to_owned()),
-            tag: Some(tag),
-            changes: vec![format!("ENTRYPOINT {words}")],
-            ..CreateImageOptions::default()
-        };
-        let body = bollard::body_try_stream(futures::stream::iter(program.tar()));
-        let mut progress = self.docker.create_image(Some(options), Some(body), None);
-        while let Some(step) = progress.next().await {
-            step.map_err(|error| PullError::Unavailable(errors::text(&error)))?;
-        }
-        Ok(full)
-    }
-
     fn pause_command(&self) -> Vec<String> {
         let mut command = vec![self.options.program.path_inside()];
         command.extend(self.options.pause_args.iter().cloned());

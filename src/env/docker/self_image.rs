@@ -1,6 +1,6 @@
 //! Images made of this very program: the pause container's, and the web server's.
 //!
-//! Imported from memory, so that no registry is needed. Deliberately never removed: the next start wants them again.
+//! Imported as a stream, so that no registry is needed and no image stands in memory. Deliberately never removed: the next start wants them again.
 
 use bollard::query_parameters::{CreateImageOptions, TagImageOptions};
 use futures::StreamExt;
@@ -23,7 +23,6 @@ impl DockerRuntime {
         if self.docker.inspect_image(&full).await.is_ok() {
             return Ok(full);
         }
-        let tar = program.tar().map_err(unreadable)?;
         let words = serde_json::json!(entrypoint);
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
@@ -32,7 +31,7 @@ impl DockerRuntime {
             changes: vec![format!("ENTRYPOINT {words}")],
             ..CreateImageOptions::default()
         };
-        let body = bollard::body_full(tar.into());
+        let body = bollard::body_try_stream(futures::stream::iter(program.tar()));
         let mut progress = self.docker.create_image(Some(options), Some(body), None);
         while let Some(step) = progress.next().await {
             step.map_err(|error| PullError::Unavailable(errors::text(&error)))?;
