@@ -84,10 +84,10 @@ pub struct RunArgs {
     /// Memory kept from pods, e.g. 256Mi
     #[arg(long, env = "KAGERO_RESERVED_MEMORY", value_name = "QUANTITY", default_value = "0", value_parser = machine::memory_bytes)]
     pub reserved_memory: u64,
-    /// Directory for what pods see as files; best on a tmpfs [default: /run/kagero/<name>]
+    /// Directory for what pods see as files; best on a tmpfs [default: /run/kagero/NAME]
     #[arg(long, env = "KAGERO_RUN_DIR", value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Directory for pods' emptyDir volumes that may be on disk [default: /var/lib/kagero/<name>]
+    /// Directory for pods' emptyDir volumes that may be on disk [default: /var/lib/kagero/NAME]
     #[arg(long, env = "KAGERO_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Let --listen and --api be other than loopback although there is no TLS yet
