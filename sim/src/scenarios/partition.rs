@@ -25,7 +25,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         return Err("the leader still leads, alone".into());
     }
     let next = next_leader(&world, &old).await;
-    tokio::time::sleep(CUT_OFF - Duration::from_millis(LEADS_MS_MAX)).await;
+    tokio::time::sleep(CUT_OFF.saturating_sub(Duration::from_millis(LEADS_MS_MAX))).await;
     world.inflict(Fault::Heal(old.clone()));
 
     let api = world.client(&next);
