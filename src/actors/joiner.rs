@@ -419,7 +419,7 @@ impl Joiner {
 }
 
 /// Asks one seed who it is; silence is an answer too.
-async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Identity> {
+pub(super) async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Identity> {
     let deadline = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
     let place = Place {
         address: address.to_owned(),

@@ -28,6 +28,7 @@ pub mod peers;
 pub mod raft_peer;
 mod refusals;
 pub mod registration;
+mod removal;
 pub mod scheduler;
 pub mod server;
 pub mod store_front;

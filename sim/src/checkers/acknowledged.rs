@@ -72,11 +72,11 @@ pub fn check(acknowledged: &Acknowledged, list: &Value) -> Result<(), Unkept> {
         .iter()
         .filter_map(|item| item["metadata"]["name"].as_str())
         .collect();
-    let lost = acknowledged
+    let missing = acknowledged
         .0
         .values()
         .filter(|name| !found.contains(name.as_str()));
-    let names: Vec<String> = lost.cloned().collect();
+    let names: Vec<String> = missing.cloned().collect();
     if names.is_empty() {
         return Ok(());
     }
