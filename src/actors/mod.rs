@@ -8,6 +8,7 @@ pub mod controller_host;
 mod describe;
 pub mod dial;
 pub mod doors;
+mod formation;
 pub mod gate;
 pub mod informer;
 pub mod joiner;
