@@ -10,7 +10,7 @@ use actix::Addr;
 
 use super::caller::Caller;
 use super::doors::Known;
-use super::joiner::ask_who;
+use super::formation::ask_who;
 use super::wire::Identity;
 
 /// Asks those who were members when this node last heard.
