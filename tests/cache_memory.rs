@@ -1,4 +1,6 @@
 //! What the leader's cache costs: its actors read one copy of ten thousand decoded pods, not one each.
+
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
 #![cfg(target_os = "linux")]
 
 use bytes::Bytes;

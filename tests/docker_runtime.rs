@@ -2,6 +2,8 @@
 //!
 //! The image is Debian's busybox-static, imported by the command line; each test has a scope and an end of its own.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;

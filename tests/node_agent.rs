@@ -1,5 +1,7 @@
 //! The agent's actor with the process runtime: assigned, reported, read, deleted, adopted.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 mod common;
 
 use std::path::Path;

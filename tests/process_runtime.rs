@@ -1,5 +1,7 @@
 //! The process runtime against real processes: start, log, stop, adopt, remove.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 mod common;
 
 use std::path::Path;
