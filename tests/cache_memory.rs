@@ -1,7 +1,7 @@
 //! What the leader's cache costs: its actors read one copy of ten thousand decoded pods, not one each.
 
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
+#![cfg(target_os = "linux")]
 
 use bytes::Bytes;
 use kagero::resource::Cache;

@@ -15,3 +15,9 @@ fn holds(name: &str, seed: u64) {
 fn a_worker_passes_clients_on_to_a_replica() {
     holds("ten_nodes", 1);
 }
+
+/// A voter that was replaced while it was cut off kept its replica for good: it served the past, or nobody.
+#[test]
+fn a_voter_that_was_replaced_goes_on_as_a_worker() {
+    holds("voter_demoted", 1);
+}

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Place};
+use super::formation::{ask_to_form, ask_who, founding_configuration, majority};
 use super::raft_peer::TakePart;
 use super::wire::{Answer, Call, Contact, Identity};
 use crate::env::entropy::Entropy;
@@ -24,8 +25,6 @@ use crate::raft::{ClusterId, Configuration, PeerId};
 const INIT_PATIENCE_MS: u64 = 5_000;
 /// Between two rounds of asking the seeds.
 const ROUND_MS: u64 = 250;
-/// A seed that has not answered within this time counts as silent in this round.
-const ANSWER_MS_MAX: u64 = 1_000;
 /// Admission writes a Node object through Raft, so it may take an election.
 const ADMIT_MS_MAX: u64 = 5_000;
 /// A node that has had no link from a leader for this long introduces itself again.
@@ -349,26 +348,9 @@ impl Joiner {
     ) -> impl Future<Output = Vec<PeerId>> + use<> {
         let own = self.introduction.id;
         let others = identities.iter().filter(|(_, who)| who.id != own);
-        let others: BTreeMap<PeerId, String> = others
-            .map(|(address, who)| (who.id, address.clone()))
-            .collect();
-        let (caller, configuration) = (self.caller.clone(), configuration.clone());
-        async move {
-            let asked = others.into_iter().map(async |(id, address)| {
-                let place = Place {
-                    address,
-                    call: Call::Form {
-                        cluster,
-                        configuration: configuration.clone(),
-                    },
-                    deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
-                };
-                let answer = caller.send(place).await;
-                matches!(answer, Ok(Ok(Answer::Formed))).then_some(id)
-            });
-            let accepted = futures::future::join_all(asked).await;
-            accepted.into_iter().flatten().collect()
-        }
+        let others = others.map(|(address, who)| (who.id, address.clone()));
+        let (caller, others) = (self.caller.clone(), others.collect());
+        ask_to_form(caller, others, cluster, configuration.clone())
     }
 
     /// A founder may die before it has asked everyone. Whoever was asked asks the others, until a leader has spoken: the
@@ -416,48 +398,6 @@ impl Joiner {
         self.cluster.send_replace(Some(cluster));
         self.peer.do_send(TakePart { cluster, founding });
     }
-}
-
-/// Asks one seed who it is; silence is an answer too.
-async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Identity> {
-    let deadline = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
-    let place = Place {
-        address: address.to_owned(),
-        call: Call::Who,
-        deadline,
-    };
-    match caller.send(place).await {
-        Ok(Ok(Answer::Who(identity))) => Some(identity),
-        Ok(Ok(other)) => {
-            tracing::warn!(address, ?other, "a seed answered another question");
-            None
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(address, %error, "a seed does not answer");
-            None
-        }
-        Err(_) => None,
-    }
-}
-
-/// All seeds; the first of those that may vote are the voters, in order of name, the rest learn.
-fn founding_configuration(seeds: BTreeMap<PeerId, Contact>, voters_wanted: usize) -> Configuration {
-    let mut seeds: Vec<(PeerId, Contact)> = seeds.into_iter().collect();
-    seeds.sort_by(|(a, one), (b, other)| (&one.name, a).cmp(&(&other.name, b)));
-    let mut configuration = Configuration::default();
-    for (id, contact) in seeds {
-        configuration.contacts.insert(id, contact.encode());
-        if contact.may_vote && configuration.voters.len() < voters_wanted {
-            configuration.voters.insert(id);
-        } else {
-            configuration.learners.insert(id);
-        }
-    }
-    configuration
-}
-
-fn majority(configuration: &Configuration) -> usize {
-    configuration.voters.len() / 2 + 1
 }
 
 impl Actor for Joiner {

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use futures::future::LocalBoxFuture;
@@ -17,12 +18,18 @@ use super::messages::{
     Watch,
 };
 use super::raft_peer::{Published, RaftPeer};
+use super::removal::is_removed;
 use super::wire::Contact;
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::resource::{Reply, Request, Status};
 use crate::store::{Event, Revision, View};
+
+/// A replica that has heard no leader for so long asks whether it still is one; longer than any election.
+const LEADERLESS_MS_MAX: u64 = 5_000;
+/// How often it looks.
+const LOOK_MS: u64 = 1_000;
 
 /// Writes that another node forwarded, or that the leader's own actors want; refused with `NotLeader` unless this node
 /// leads, and never forwarded.
@@ -40,6 +47,13 @@ pub struct DescribeForwarded;
 #[rtype(result = "Option<Known>")]
 pub struct WhatIsKnown;
 
+/// Others were asked whether this node still is a member.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RemovalAsked {
+    removed: bool,
+}
+
 /// One open watch.
 struct Watcher {
     prefix: String,
@@ -55,6 +69,10 @@ pub struct StoreFront {
     entropy: Entropy,
     voters_wanted: usize,
     peer: Addr<RaftPeer>,
+    /// Since when no leader is known, on the node's clock.
+    leaderless_since: Option<Duration>,
+    /// The node was a member and is none: what its peer publishes is of the past until it hears a leader again.
+    removed: bool,
 }
 
 impl StoreFront {
@@ -75,7 +93,30 @@ impl StoreFront {
             entropy,
             voters_wanted,
             peer,
+            leaderless_since: None,
+            removed: false,
         }
+    }
+
+    /// Asks whether this node still is a member, if it has heard no leader for long.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        let known = self.known.borrow().clone();
+        let Some(known) = known.filter(|known| known.standing.leader.is_none()) else {
+            self.leaderless_since = None;
+            return;
+        };
+        let since = *self.leaderless_since.get_or_insert(now);
+        if now.saturating_sub(since) < Duration::from_millis(LEADERLESS_MS_MAX) {
+            return;
+        }
+        self.leaderless_since = None;
+        let (caller, me) = (self.caller.clone(), ctx.address());
+        let asking = async move {
+            let removed = is_removed(known, caller).await;
+            me.do_send(RemovalAsked { removed });
+        };
+        ctx.spawn(asking.into_actor(self));
     }
 
     fn doors(&self) -> Doors {
@@ -123,6 +164,23 @@ impl Actor for StoreFront {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1_024);
+        ctx.run_interval(Duration::from_millis(LOOK_MS), Self::look);
+    }
+}
+
+impl Handler<RemovalAsked> for StoreFront {
+    type Result = ();
+
+    fn handle(&mut self, RemovalAsked { removed }: RemovalAsked, _: &mut Self::Context) {
+        let leaderless = |known: &Known| known.standing.leader.is_none();
+        if !removed || !self.known.borrow().as_ref().is_some_and(leaderless) {
+            return;
+        }
+        tracing::info!("this node is no member any more; its replica is forgotten");
+        self.removed = true;
+        // Whoever watches lists anew, and is passed on to a replica then.
+        self.watchers.clear();
+        self.known.send_replace(None);
     }
 }
 
@@ -140,6 +198,10 @@ impl Handler<Published> for StoreFront {
             // Not yet, or no longer, a member: nobody keeps this state up to date, so it is no replica.
             self.watchers.clear();
             self.known.send_replace(None);
+            return;
+        }
+        self.removed &= standing.leader.is_none();
+        if self.removed {
             return;
         }
         if restored {

@@ -8,7 +8,7 @@ use super::until;
 use crate::world::{Fault, World};
 
 const PODS: usize = 6;
-const CUT_OFF: Duration = Duration::from_secs(20);
+const CUT_OFF_MS: u64 = 20_000;
 /// Check-quorum: a leader that hears no majority leads no longer than this.
 const LEADS_MS_MAX: u64 = 3_000;
 
@@ -25,7 +25,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         return Err("the leader still leads, alone".into());
     }
     let next = next_leader(&world, &old).await;
-    tokio::time::sleep(CUT_OFF.saturating_sub(Duration::from_millis(LEADS_MS_MAX))).await;
+    tokio::time::sleep(Duration::from_millis(CUT_OFF_MS - LEADS_MS_MAX)).await;
     world.inflict(Fault::Heal(old.clone()));
 
     let api = world.client(&next);

@@ -1,0 +1,85 @@
+//! What seeds ask each other before there is a cluster, and the configuration that they found one with.
+//!
+//! Deliberately without decisions: the joiner's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::caller::{Caller, Place};
+use super::wire::{Answer, Call, Contact, Identity};
+use crate::raft::{ClusterId, Configuration, PeerId};
+
+/// A seed that has not answered within this time counts as silent in this round.
+const ANSWER_MS_MAX: u64 = 1_000;
+
+/// Asks one seed who it is; silence is an answer too.
+pub(super) async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Identity> {
+    let deadline = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
+    let place = Place {
+        address: address.to_owned(),
+        call: Call::Who,
+        deadline,
+    };
+    match caller.send(place).await {
+        Ok(Ok(Answer::Who(identity))) => Some(identity),
+        Ok(Ok(other)) => {
+            tracing::warn!(address, ?other, "a seed answered another question");
+            None
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(address, %error, "a seed does not answer");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Asks these to belong to a new cluster; gives those who do.
+pub(super) async fn ask_to_form(
+    caller: Addr<Caller>,
+    others: BTreeMap<PeerId, String>,
+    cluster: ClusterId,
+    configuration: Configuration,
+) -> Vec<PeerId> {
+    let asked = others.into_iter().map(async |(id, address)| {
+        let place = Place {
+            address,
+            call: Call::Form {
+                cluster,
+                configuration: configuration.clone(),
+            },
+            deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
+        };
+        let answer = caller.send(place).await;
+        matches!(answer, Ok(Ok(Answer::Formed))).then_some(id)
+    });
+    let accepted = futures::future::join_all(asked).await;
+    accepted.into_iter().flatten().collect()
+}
+
+/// All seeds; the first of those that may vote are the voters, in order of name, the rest learn.
+pub(super) fn founding_configuration(
+    seeds: BTreeMap<PeerId, Contact>,
+    voters_wanted: usize,
+) -> Configuration {
+    let mut seeds: Vec<(PeerId, Contact)> = seeds.into_iter().collect();
+    seeds.sort_by(|(a, one), (b, other)| (&one.name, a).cmp(&(&other.name, b)));
+    let mut configuration = Configuration::default();
+    for (id, contact) in seeds {
+        configuration.contacts.insert(id, contact.encode());
+        if contact.may_vote && configuration.voters.len() < voters_wanted {
+            configuration.voters.insert(id);
+        } else {
+            configuration.learners.insert(id);
+        }
+    }
+    configuration
+}
+
+/// Founders without whom nobody can be elected.
+pub(super) fn majority(configuration: &Configuration) -> usize {
+    configuration.voters.len() / 2 + 1
+}
