@@ -192,15 +192,32 @@ fn processes(pods: &[Value]) -> BTreeMap<String, BTreeSet<u32>> {
 }
 
 /// Whether this node's process is another one by now and votes, as `through` tells it.
-fn votes_again(dev: &Dev, killed: &NodeLine, through: &NodeLine) -> Result<NodeLine, String> {
+/// The incarnation behind a node's name, as the cluster has it now.
+fn incarnation(of: &NodeLine, through: &NodeLine) -> String {
+    let status = status_of(through).unwrap();
+    let member = status.members.iter().find(|member| member.name == of.name);
+    member.unwrap().incarnation.clone()
+}
+
+/// A killed node votes again once another incarnation of it does: the dead one stays a voter until it is swapped.
+fn votes_again(
+    dev: &Dev,
+    killed: &NodeLine,
+    dead: &str,
+    through: &NodeLine,
+) -> Result<NodeLine, String> {
     let now = dev.node(&killed.name);
     let status = status_of(through)?;
     let member = status
         .members
         .iter()
-        .find(|member| member.name == killed.name && member.silent_ms < 2_000);
+        .find(|member| member.name == killed.name && member.incarnation != dead);
     let votes = member.is_some_and(|member| member.role != "learner");
-    if now.pid != killed.pid && votes {
+    let swapped = status
+        .members
+        .iter()
+        .all(|member| member.incarnation != dead);
+    if now.pid != killed.pid && votes && swapped {
         Ok(now)
     } else {
         Err(format!("{:?}", status.members))
@@ -219,9 +236,10 @@ fn a_killed_agent_comes_back_and_adopts_its_pods() {
         let victim = nodes.iter().find(|node| (node.name == leader) == leads);
         let other = nodes.iter().find(|node| (node.name == leader) != leads);
         let (victim, other) = (victim.unwrap(), other.unwrap());
+        let dead = incarnation(victim, other);
         signal(victim.pid, Signal::KILL);
         let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
-            votes_again(&dev, victim, other)
+            votes_again(&dev, victim, &dead, other)
         });
         let ready = || ask(client(&again.api).text("/readyz")).map_err(|error| error.to_string());
         until("it is ready again", SOON, ready);
@@ -391,6 +409,7 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
             .map(|node| node.api.clone())
             .collect::<Vec<_>>(),
     );
+    let dead = incarnation(&leader, survivors[0]);
     let mut killed = None;
     ask(async {
         for number in 0..WRITES {
@@ -403,7 +422,7 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
         }
     });
     let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
-        votes_again(&dev, &leader, survivors[0]).map(|_| killed.unwrap().elapsed())
+        votes_again(&dev, &leader, &dead, survivors[0]).map(|_| killed.unwrap().elapsed())
     });
     let kept = ask(client(&survivors[1].api).get(Writer::PATH)).unwrap();
     let kept: BTreeSet<_> = items(&kept)
