@@ -10,6 +10,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kagero::actors::messages::MemberStatus;
 use kagero::cli::client::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -191,15 +192,15 @@ fn processes(pods: &[Value]) -> BTreeMap<String, BTreeSet<u32>> {
     found
 }
 
-/// Whether this node's process is another one by now and votes, as `through` tells it.
+/// Whether this node's process is another one by now and votes, as `through` tells it, and the killed one no longer
+/// does: as long as both do, the cluster cannot bear another loss.
 fn votes_again(dev: &Dev, killed: &NodeLine, through: &NodeLine) -> Result<NodeLine, String> {
     let now = dev.node(&killed.name);
     let status = status_of(through)?;
-    let member = status
-        .members
-        .iter()
-        .find(|member| member.name == killed.name && member.silent_ms < 2_000);
-    let votes = member.is_some_and(|member| member.role != "learner");
+    let of_its_name = |member: &&MemberStatus| member.name == killed.name;
+    let members: Vec<_> = status.members.iter().filter(of_its_name).collect();
+    let votes =
+        matches!(members[..], [member] if member.role != "learner" && member.silent_ms < 2_000);
     if now.pid != killed.pid && votes {
         Ok(now)
     } else {
