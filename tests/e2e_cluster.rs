@@ -10,6 +10,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kagero::actors::messages::MemberStatus;
 use kagero::cli::client::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -191,36 +192,38 @@ fn processes(pods: &[Value]) -> BTreeMap<String, BTreeSet<u32>> {
     found
 }
 
-/// Whether this node's process is another one by now and votes, as `through` tells it.
-/// The incarnation behind a node's name, as the cluster has it now.
-fn incarnation(of: &NodeLine, through: &NodeLine) -> String {
-    let status = status_of(through).unwrap();
-    let member = status.members.iter().find(|member| member.name == of.name);
-    member.unwrap().incarnation.clone()
+/// A voter that is going to be killed.
+struct Victim {
+    name: String,
+    pid: u32,
+    incarnation: String,
 }
 
-/// A killed node votes again once another incarnation of it does: the dead one stays a voter until it is swapped.
-fn votes_again(
-    dev: &Dev,
-    killed: &NodeLine,
-    dead: &str,
-    through: &NodeLine,
-) -> Result<NodeLine, String> {
-    let now = dev.node(&killed.name);
-    let status = status_of(through)?;
-    let member = status
-        .members
-        .iter()
-        .find(|member| member.name == killed.name && member.incarnation != dead);
-    let votes = member.is_some_and(|member| member.role != "learner");
-    let swapped = status
-        .members
-        .iter()
-        .all(|member| member.incarnation != dead);
-    if now.pid != killed.pid && votes && swapped {
-        Ok(now)
-    } else {
-        Err(format!("{:?}", status.members))
+impl Victim {
+    fn of(node: &NodeLine) -> Self {
+        let status = status_of(node).unwrap();
+        let member = status.members.into_iter().find(|m| m.name == node.name);
+        Self {
+            name: node.name.clone(),
+            pid: node.pid,
+            incarnation: member.unwrap().incarnation,
+        }
+    }
+
+    fn kill(&self) {
+        signal(self.pid, Signal::KILL);
+    }
+
+    /// Whether its node votes under a new identity, as `through` tells it, and no longer under the killed one: until
+    /// then the cluster cannot bear another loss.
+    fn votes_again(&self, through: &NodeLine) -> Result<(), String> {
+        let status = status_of(through)?;
+        let same_node = |member: &&MemberStatus| member.name == self.name;
+        let members: Vec<_> = status.members.iter().filter(same_node).collect();
+        match members[..] {
+            [new] if new.incarnation != self.incarnation && new.role != "learner" => Ok(()),
+            _ => Err(format!("{:?}", status.members)),
+        }
     }
 }
 
@@ -236,11 +239,12 @@ fn a_killed_agent_comes_back_and_adopts_its_pods() {
         let victim = nodes.iter().find(|node| (node.name == leader) == leads);
         let other = nodes.iter().find(|node| (node.name == leader) != leads);
         let (victim, other) = (victim.unwrap(), other.unwrap());
-        let dead = incarnation(victim, other);
-        signal(victim.pid, Signal::KILL);
-        let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
-            votes_again(&dev, victim, &dead, other)
+        let victim = Victim::of(victim);
+        victim.kill();
+        until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
+            victim.votes_again(other)
         });
+        let again = dev.node(&victim.name);
         let ready = || ask(client(&again.api).text("/readyz")).map_err(|error| error.to_string());
         until("it is ready again", SOON, ready);
         // What the node is told next can only follow what it found: it has adopted its pods before it starts one.
@@ -409,20 +413,21 @@ fn no_acknowledged_write_is_lost_when_the_leader_is_killed() {
             .map(|node| node.api.clone())
             .collect::<Vec<_>>(),
     );
-    let dead = incarnation(&leader, survivors[0]);
+    let victim = Victim::of(&leader);
     let mut killed = None;
     ask(async {
         for number in 0..WRITES {
             if number == KILL_AT {
-                signal(leader.pid, Signal::KILL);
+                victim.kill();
                 killed = Some(Instant::now());
             }
             writer.write(number).await;
             sleep(Writer::PERIOD).await;
         }
     });
+    let killed = killed.unwrap();
     let again = until("the killed node votes again", VOTES_AGAIN_WITHIN, || {
-        votes_again(&dev, &leader, &dead, survivors[0]).map(|_| killed.unwrap().elapsed())
+        victim.votes_again(survivors[0]).map(|()| killed.elapsed())
     });
     let kept = ask(client(&survivors[1].api).get(Writer::PATH)).unwrap();
     let kept: BTreeSet<_> = items(&kept)
