@@ -497,10 +497,9 @@ fn the_web_manifest_runs_on_docker() {
     dev.stop();
 }
 
-#[test]
-fn settings_reach_a_pod_as_environment_and_files_on_docker() {
-    busybox_image();
-    let dev = Dev::start(1, "docker");
+/// The cluster in which a pod has seen its settings.
+fn with_settings(runtime: &str) -> Dev {
+    let dev = Dev::start(1, runtime);
     dev.must(&["apply", "-f", "deploy/manifests/settings.yaml"]);
     let ended = || {
         let pod = dev.get(&["pod", "settings"]);
@@ -513,6 +512,19 @@ fn settings_reach_a_pod_as_environment_and_files_on_docker() {
     until("the pod has run", SOON, ended);
     let logs = dev.must(&["logs", "settings"]);
     assert_eq!(logs, "hello\ntoken has 9 letters\nhello from a file\n9\n");
+    dev.must(&["delete", "-f", "deploy/manifests/settings.yaml"]);
+    dev
+}
+
+#[test]
+fn settings_reach_a_pod_as_environment_and_files() {
+    with_settings("process").stop();
+}
+
+#[test]
+fn settings_reach_a_pod_on_docker_and_an_absent_image_is_told() {
+    busybox_image();
+    let dev = with_settings("docker");
     dev.must(&["run", "absent", "--image=registry.invalid/absent:1"]);
     until("its image is said to be absent", SOON, || {
         let described = dev.must(&["describe", "pod", "absent"]);
@@ -520,7 +532,6 @@ fn settings_reach_a_pod_as_environment_and_files_on_docker() {
         told.then_some(()).ok_or(described)
     });
     dev.must(&["delete", "pod", "absent"]);
-    dev.must(&["delete", "-f", "deploy/manifests/settings.yaml"]);
     dev.stop();
 }
 

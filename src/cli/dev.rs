@@ -22,7 +22,7 @@ pub(super) const EXAMPLES: &str = "Examples:
 
 Then, in another terminal:
   export KUBECONFIG=…                        as printed
-  kubectl create deployment web --image=nginx --replicas=3
+  kubectl create deployment idle --image=busybox --replicas=3 -- sleep 1000
   kubectl --context kagero-dev-n2 get pods   through the second node's API";
 
 /// Until when the cluster must have formed: process starts, one election, a debug build on a busy machine.
