@@ -19,19 +19,26 @@ pub struct Cause {
     pub field: String,
 }
 
-/// All the rules an object breaks, in the order they were found.
+/// Broken rules told of, in number: as many as strict decoding tells. An object of some megabytes can break a rule a
+/// hundred thousand times, and who mends a hundred of them asks again.
+const CAUSES_MAX: usize = 100;
+
+/// The rules an object breaks, in the order they were found: the first [`CAUSES_MAX`], and how many more there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Causes(Vec<Cause>);
+pub struct Causes {
+    told: Vec<Cause>,
+    untold: usize,
+}
 
 impl Causes {
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
 
-    /// What is wrong.
+    /// What is wrong, the first [`CAUSES_MAX`].
     pub fn iter(&self) -> impl Iterator<Item = &Cause> {
-        self.0.iter()
+        self.told.iter()
     }
 
     /// The field must have a value.
@@ -104,7 +111,7 @@ impl Causes {
     /// As `Status.details.causes`.
     pub fn to_json(&self) -> Value {
         let cause = |c: &Cause| json!({"reason": c.reason, "message": c.message, "field": c.field});
-        self.0.iter().map(cause).collect()
+        self.told.iter().map(cause).collect()
     }
 
     fn push(
@@ -114,11 +121,15 @@ impl Causes {
         mut message: String,
         detail: &str,
     ) {
+        if self.told.len() == CAUSES_MAX {
+            self.untold += 1;
+            return;
+        }
         if !detail.is_empty() {
             message.push_str(": ");
             message.push_str(detail);
         }
-        self.0.push(Cause {
+        self.told.push(Cause {
             reason,
             message,
             field: field.into(),
@@ -131,7 +142,7 @@ pub(super) type Check = fn(&Value, &mut Causes);
 
 impl fmt::Display for Causes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, rest @ ..] = self.0.as_slice() else {
+        let [first, rest @ ..] = self.told.as_slice() else {
             return Ok(());
         };
         if rest.is_empty() {
@@ -140,6 +151,9 @@ impl fmt::Display for Causes {
         write!(f, "[{}: {}", first.field, first.message)?;
         for cause in rest {
             write!(f, ", {}: {}", cause.field, cause.message)?;
+        }
+        if self.untold > 0 {
+            write!(f, ", and {} more", self.untold)?;
         }
         f.write_str("]")
     }
@@ -289,6 +303,22 @@ mod tests {
             &mut causes,
         );
         assert!(!causes.is_empty(), "a namespace's name has no dots");
+    }
+
+    #[test]
+    fn a_hundred_causes_are_told_and_the_rest_counted() {
+        let labels: serde_json::Map<String, Value> =
+            (0..50_000).map(|n| (format!("-{n}"), json!("-"))).collect();
+        let object = json!({"metadata": {"name": "a", "labels": labels}});
+        let mut causes = Causes::default();
+        metadata(&object, names::dns_subdomain, &mut causes);
+        assert_eq!(causes.iter().count(), CAUSES_MAX);
+        assert_eq!(causes.to_json().as_array().unwrap().len(), CAUSES_MAX);
+        assert!(
+            causes.to_string().ends_with(", and 99900 more]"),
+            "{causes}"
+        );
+        assert!(causes.to_string().len() < 100_000);
     }
 
     #[test]
