@@ -56,3 +56,18 @@ pub(super) fn is_filled(list: &Value) -> bool {
 pub(super) fn filled_text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }
+
+/// How many bytes the value takes as JSON at least: a cheap look before anything is made of it.
+pub(super) fn bytes_at_least(value: &Value) -> usize {
+    // A separator each; what texts must escape is not counted.
+    let of_items = |items: &[Value]| items.iter().map(|item| bytes_at_least(item) + 1).sum();
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => of_items(items),
+        Value::Object(map) => {
+            let entry = |(key, value): (&String, &Value)| key.len() + 4 + bytes_at_least(value);
+            map.iter().map(entry).sum()
+        }
+        _ => 1,
+    }
+}

@@ -208,7 +208,7 @@ fn parse(value: &[u8]) -> Result<Value, Status> {
 fn bounded(bytes: usize) -> Result<(), Status> {
     if bytes > OBJECT_BYTES_MAX {
         return Err(Status::too_large(format!(
-            "the object would take {bytes} bytes; the limit is {OBJECT_BYTES_MAX}"
+            "the object would take at least {bytes} bytes; the limit is {OBJECT_BYTES_MAX}"
         )));
     }
     Ok(())

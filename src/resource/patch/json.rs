@@ -1,5 +1,6 @@
 //! JSON patch (RFC 6902), bounded.
 
+use json_patch::jsonptr::Pointer;
 use json_patch::{Patch, PatchErrorKind, PatchOperation};
 use serde_json::Value;
 
@@ -12,6 +13,10 @@ const MAX_OPERATIONS: usize = 10_000;
 /// copies grow exponentially, and Kubernetes bounds them for the same reason.
 const MAX_COPIED_BYTES: usize = 3 << 20;
 
+/// What all operations of one patch may push aside in lists, in elements: inserting at the front of a list moves all
+/// that is in it, so 10,000 operations on a long one would hold up the leader for minutes. This many take about 0.1 s.
+const MAX_SHIFTED_ELEMENTS: usize = 10_000_000;
+
 /// Applies a JSON patch: all of it or nothing.
 pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, PatchError> {
     let operations = patch.as_array().map_or(0, Vec::len);
@@ -23,7 +28,7 @@ pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, PatchError>
     let patch: Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::Malformed(error.to_string()))?;
     let mut patched = current.clone();
-    let mut copied = 0;
+    let (mut copied, mut shifted) = (0, 0);
     for (at, operation) in patch.0.iter().enumerate() {
         if let PatchOperation::Copy(copy) = operation {
             copied += copy.from.resolve(&patched).map_or(0, size);
@@ -33,10 +38,34 @@ pub(super) fn apply(current: &Value, patch: &Value) -> Result<Value, PatchError>
                 )));
             }
         }
+        shifted += pushed_aside(&patched, operation);
+        if shifted > MAX_SHIFTED_ELEMENTS {
+            return Err(PatchError::TooLarge(format!(
+                "the operations of a JSON patch may move {MAX_SHIFTED_ELEMENTS} elements of lists"
+            )));
+        }
         json_patch::patch(&mut patched, std::slice::from_ref(operation))
             .map_err(|error| rejected(at, operation, &error.kind))?;
     }
     Ok(patched)
+}
+
+/// How many elements of lists the operation moves, at most.
+fn pushed_aside(document: &Value, operation: &PatchOperation) -> usize {
+    let list = |path: &Pointer| {
+        let parent = path
+            .parent()
+            .and_then(|parent| parent.resolve(document).ok());
+        parent.and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    match operation {
+        PatchOperation::Add(add) if add.path.as_str().ends_with("/-") => 0,
+        PatchOperation::Add(add) => list(&add.path),
+        PatchOperation::Remove(remove) => list(&remove.path),
+        PatchOperation::Move(r#move) => list(&r#move.from) + list(&r#move.path),
+        PatchOperation::Copy(copy) => list(&copy.path),
+        PatchOperation::Replace(_) | PatchOperation::Test(_) => 0,
+    }
 }
 
 fn rejected(at: usize, operation: &PatchOperation, kind: &PatchErrorKind) -> PatchError {
@@ -121,6 +150,21 @@ mod tests {
         let operation = json!({"op": "test", "path": "/a", "value": 1});
         let patch = Value::Array(vec![operation; MAX_OPERATIONS + 1]);
         assert_eq!(apply(&json!({"a": 1}), &patch).unwrap_err().code(), 413);
+    }
+
+    #[test]
+    fn what_is_pushed_aside_in_lists_is_bounded() {
+        let current = json!({"a": vec![1; 1_000_000]});
+        let in_front = json!({"op": "add", "path": "/a/0", "value": 1});
+        let patch = Value::Array(vec![in_front; 11]);
+        assert_eq!(apply(&current, &patch).unwrap_err().code(), 413);
+        let to_and_fro = json!({"op": "move", "from": "/a/0", "path": "/a/1"});
+        let patch = Value::Array(vec![to_and_fro; 6]);
+        assert_eq!(apply(&current, &patch).unwrap_err().code(), 413);
+        let behind = json!({"op": "add", "path": "/a/-", "value": 1});
+        let patch = Value::Array(vec![behind; MAX_OPERATIONS]);
+        let patched = apply(&current, &patch).unwrap();
+        assert_eq!(patched["a"].as_array().unwrap().len(), 1_010_000);
     }
 
     #[test]

@@ -18,6 +18,10 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList/";
 const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
 
+/// How often one patch may patch one element of a list, in number: some ports' protocols. Each time may look through
+/// all that the element holds.
+const MAX_SAME_ELEMENT: usize = 16;
+
 /// Applies a strategic merge patch.
 pub(super) fn apply(ty: &Type, current: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
@@ -146,7 +150,16 @@ fn merge_list(
     let mut merged = current;
     merged.retain(|old| !replace && !deleted.contains(&element_id(old, Some(key))));
     let mut places = first_places(&merged, Some(key));
+    let mut times = BTreeMap::new();
     for (id, object) in kept {
+        let times: &mut usize = times.entry(id.clone()).or_default();
+        *times += 1;
+        if *times > MAX_SAME_ELEMENT {
+            return Err(PatchError::TooLarge(format!(
+                "a patch may patch one element of a list {MAX_SAME_ELEMENT} times, not more: {}",
+                at.join(".")
+            )));
+        }
         if let Some(Value::Object(old)) = places.get(&id).map(|place| &mut merged[*place]) {
             *old = merge_object(std::mem::take(old), object, ty, at)?;
         } else {

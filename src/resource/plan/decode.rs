@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::super::json::{filled_text, remove};
+use super::super::json::{bytes_at_least, filled_text, remove};
 use super::super::prune::prune;
 use super::super::registry::Kind;
 use super::super::request::Status;
@@ -35,7 +35,10 @@ impl Job<'_> {
             api_version: &api_version,
             kind: self.kind.kind,
         };
-        decode(body, &wanted, &self.request.options.field_validation)
+        let decoded = decode(body, &wanted, &self.request.options.field_validation)?;
+        // Before the rules of its kind are looked at: what cannot be stored is not worth that work.
+        super::bounded(bytes_at_least(&decoded.object))?;
+        Ok(decoded)
     }
 
     /// The object is the one that the path names. A missing name or namespace is taken from the path.

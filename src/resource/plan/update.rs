@@ -1,5 +1,7 @@
 //! PUT, and what PATCH shares with it: one object takes another's place.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::codec;
@@ -128,17 +130,12 @@ fn no_new_finalizers(object: &Value, current: &Value, causes: &mut Causes) {
     if current["metadata"]["deletionTimestamp"].is_null() {
         return;
     }
-    let list = |object: &Value| {
-        object["metadata"]["finalizers"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default()
+    let list = |object: &Value| -> BTreeSet<String> {
+        let finalizers = object["metadata"]["finalizers"].as_array();
+        let texts = finalizers.into_iter().flatten().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
     };
-    let before = list(current);
-    if list(object)
-        .iter()
-        .any(|finalizer| !before.contains(finalizer))
-    {
+    if !list(object).is_subset(&list(current)) {
         let detail = "no new finalizers can be added if the object is being deleted";
         causes.forbidden("metadata.finalizers", detail);
     }

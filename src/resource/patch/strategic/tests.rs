@@ -42,6 +42,16 @@ fn set_image_patches_one_container() {
 }
 
 #[test]
+fn one_element_is_patched_a_few_times_at_most() {
+    let current = json!({"containers": [{"name": "web", "image": "nginx:1"}]});
+    let image = json!({"name": "web", "image": "nginx:2"});
+    let patch = |times: usize| json!({"containers": vec![image.clone(); times]});
+    assert!(pod_spec(current.clone(), patch(MAX_SAME_ELEMENT)).is_ok());
+    let refused = pod_spec(current, patch(MAX_SAME_ELEMENT + 1)).unwrap_err();
+    assert_eq!(refused.code(), 413);
+}
+
+#[test]
 fn rollout_restart_annotates_a_template_without_metadata() {
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {
         "kubectl.kubernetes.io/restartedAt": "2026-01-02T03:04:05Z"}}}}});

@@ -271,6 +271,17 @@ fn a_pod_starts_pending_and_a_node_keeps_its_status() {
 }
 
 #[test]
+fn what_is_too_large_is_refused_before_its_rules_are_looked_at() {
+    let mut cluster = Cluster::new();
+    let labels: serde_json::Map<String, Value> = (0..200_000)
+        .map(|n| (format!("-{n}"), json!("-")))
+        .collect();
+    let object = json!({"metadata": {"name": "x", "labels": labels}});
+    let refused = cluster.send(&post("configmaps", object)).unwrap_err();
+    assert_eq!(refused.code, 413);
+}
+
+#[test]
 fn an_object_has_a_largest_size() {
     let mut cluster = Cluster::new();
     let mut object = pod("p");
