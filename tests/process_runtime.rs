@@ -196,6 +196,44 @@ async fn stops_politely_then_by_force_with_all_it_started() {
     runtime.stop_container(&id, PATIENCE).await.unwrap();
 }
 
+/// Waits until a process is gone, or is a zombie that its new parent has not waited for yet.
+async fn gone(pid: &str) {
+    let wait = async {
+        while std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let gone = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(gone.is_ok(), "process {pid} goes on");
+}
+
+#[actix_web::test]
+async fn what_a_container_left_running_ends_with_it() {
+    let dir = Home::new();
+    let runtime = runtime(dir.path());
+    let spec = container("left", "left.0", "sleep 3600 & echo $!; exit 4");
+    let id = runtime.start_container(&spec).await.unwrap().id;
+    assert_eq!(ended(&runtime).await.code, 4);
+    gone(log(&runtime, &id, LogQuery::default()).await.trim()).await;
+    runtime.remove_container(&id).await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_stop_reaches_what_outlives_the_first_process() {
+    let dir = Home::new();
+    let runtime = runtime(dir.path());
+    let script = "(trap '' TERM; sleep 3600) & echo $!; trap 'exit 0' TERM; echo ready; wait";
+    let spec = container("outlive", "outlive.0", script);
+    let id = runtime.start_container(&spec).await.unwrap().id;
+    await_line(&runtime, &id, "ready").await;
+    runtime.stop_container(&id, PATIENCE).await.unwrap();
+    let text = log(&runtime, &id, LogQuery::default()).await;
+    gone(text.lines().next().unwrap()).await;
+    runtime.remove_container(&id).await.unwrap();
+}
+
 async fn await_line(runtime: &ProcessRuntime, id: &str, line: &str) {
     let follow = LogQuery {
         follow: true,

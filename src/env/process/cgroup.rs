@@ -7,6 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::super::cgroup_usage;
 use crate::agent::{CPU_PERIOD_US, Limits, Usage};
 
@@ -119,10 +121,31 @@ impl Cgroups {
         text.is_ok_and(|text| cgroup_usage::field(&text, "oom_kill").is_some_and(|kills| kills > 0))
     }
 
-    /// Removes the group, which must be empty by now; one that is not goes with the next.
-    pub(super) fn remove(self, id: &str) {
+    /// Kills whatever is in the group, also what left its process group.
+    pub(super) fn kill(self, id: &str) {
         for dir in self.dirs(id) {
-            let _ = fs::remove_dir(dir);
+            // Linux 5.14 kills all of a v2 group at once; elsewhere there is only the list of those in it.
+            if fs::write(dir.join("cgroup.kill"), "1").is_ok() {
+                continue;
+            }
+            let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            for pid in pids.lines().filter_map(|line| line.parse().ok()) {
+                if let Some(pid) = Pid::from_raw(pid) {
+                    // Who ended meanwhile need not be killed.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
         }
+    }
+
+    /// Removes the group. While a process is in it, the kernel refuses: `ResourceBusy`.
+    pub(super) fn remove(self, id: &str) -> io::Result<()> {
+        for dir in self.dirs(id) {
+            match fs::remove_dir(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }

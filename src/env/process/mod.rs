@@ -22,11 +22,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use self::cgroup::Cgroups;
-use self::proc::Process;
+use self::proc::{Process, STOP_POLL};
 use self::state::{Place, SavedContainer, SavedExit, SavedSandbox, entries, load, save};
 use super::clock::Clock;
 use super::runtime::{
@@ -155,7 +156,7 @@ impl ProcessRuntime {
     }
 
     /// Waits for a child and writes down how it ended.
-    fn supervise(&self, place: Place, mut child: Child) {
+    fn supervise(&self, place: Place, process: Process, mut child: Child) {
         let shared = Rc::clone(&self.shared);
         let clock = Rc::clone(&self.clock);
         let cgroups = self.cgroups;
@@ -165,6 +166,9 @@ impl ProcessRuntime {
                 Ok(status) => exit_code(status),
                 Err(_) => EXIT_CODE_UNKNOWN,
             };
+            // What it started ends with it, as everything of a container does with its first process.
+            process.signal(Signal::KILL);
+            cgroups.kill(&place.id);
             let starved = code != 0 && cgroups.was_out_of_memory(&place.id);
             let exit = SavedExit {
                 code,
@@ -214,6 +218,8 @@ impl ProcessRuntime {
             self.watch_adopted(place, saved.process);
             running
         } else {
+            saved.process.signal(Signal::KILL);
+            self.cgroups.kill(&place.id);
             let exit = SavedExit {
                 code: EXIT_CODE_UNKNOWN,
                 finished_at: self.clock.wall(),
@@ -242,6 +248,12 @@ impl ProcessRuntime {
         let place = |dir: &PathBuf| self.place(&format!("{uid}.{}", file_name(dir)));
         dirs.iter().filter_map(place).collect()
     }
+}
+
+/// A container's process, unless its end was written down: then its group was ended too, and the pid may be anyone's.
+fn unended(place: &Place) -> Option<Process> {
+    let saved: SavedContainer = load(&place.state())?;
+    (!place.exit().exists()).then_some(saved.process)
 }
 
 fn file_name(path: &Path) -> String {
@@ -361,7 +373,7 @@ impl ContainerRuntime for ProcessRuntime {
                 started_at,
             }),
             Err(error) => {
-                self.cgroups.remove(&place.id);
+                self.end_group(&place.id).await.map_err(config)?;
                 let _ = fs::remove_dir_all(&place.dir);
                 Err(StartError::Command(format!("exec {:?}: {error}", line[0])))
             }
@@ -369,9 +381,9 @@ impl ContainerRuntime for ProcessRuntime {
     }
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), StopError> {
-        let saved = self.place(id).and_then(|place| load(&place.state()));
-        if let Some(SavedContainer { process, .. }) = saved {
+        if let Some(process) = self.place(id).as_ref().and_then(unended) {
             process.stop(grace).await;
+            self.cgroups.kill(id);
         }
         // Its exit code is known once it was waited for.
         let mut changed = self.shared.changed.subscribe();
@@ -384,11 +396,11 @@ impl ContainerRuntime for ProcessRuntime {
             return Ok(());
         };
         let failed = |error: &dyn std::fmt::Display| RemoveError::Engine(error.to_string());
-        if let Some(SavedContainer { process, .. }) = load(&place.state()) {
+        if let Some(process) = unended(&place) {
             let killed = tokio::time::timeout(KILL_WAIT, process.stop(Duration::ZERO)).await;
             killed.map_err(|_| failed(&"the process survived SIGKILL"))?;
         }
-        self.cgroups.remove(id);
+        self.end_group(id).await.map_err(|error| failed(&error))?;
         match fs::remove_dir_all(&place.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
             _ => Ok(()),
@@ -444,6 +456,25 @@ impl ContainerRuntime for ProcessRuntime {
 }
 
 impl ProcessRuntime {
+    /// Kills what is left in a container's cgroup until it can be removed.
+    async fn end_group(&self, id: &str) -> io::Result<()> {
+        let removed = async {
+            loop {
+                match self.cgroups.remove(id) {
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                        self.cgroups.kill(id);
+                        tokio::time::sleep(STOP_POLL).await;
+                    }
+                    other => return other,
+                }
+            }
+        };
+        let survived = |_| io::Error::other("a process of the cgroup survived SIGKILL");
+        tokio::time::timeout(KILL_WAIT, removed)
+            .await
+            .map_err(survived)?
+    }
+
     /// Records a process that was just started, so that it is found again.
     fn began(&self, place: &Place, spec: &ContainerSpec, child: Child) -> io::Result<Timestamp> {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
@@ -471,10 +502,10 @@ impl ProcessRuntime {
             }
         });
         if let Err(error) = entered.and_then(|()| save(&place.state(), &saved)) {
-            process.signal(rustix::process::Signal::KILL);
+            process.signal(Signal::KILL);
             return Err(error);
         }
-        self.supervise(place.clone(), child);
+        self.supervise(place.clone(), process, child);
         Ok(started_at)
     }
 }

@@ -17,7 +17,7 @@ const TICKS_A_SECOND: u64 = 100;
 const NANOS_A_TICK: u64 = 1_000_000_000 / TICKS_A_SECOND;
 
 /// How often a process that was told to end is looked at: one short read of `/proc`.
-const STOP_POLL: Duration = Duration::from_millis(20);
+pub(super) const STOP_POLL: Duration = Duration::from_millis(20);
 
 /// One process, not just any with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,12 +82,14 @@ impl Process {
         })
     }
 
-    /// Signals its whole process group, if it is still this process's.
+    /// Signals its whole process group, also when the process itself has gone and left others behind.
+    ///
+    /// While any of a group lives its number is given to nobody else; only if another process has the pid by now was
+    /// the group gone before, and then there is nobody to tell.
     pub(super) fn signal(self, signal: Signal) {
-        if self.stat().is_some()
-            && let Some(pid) = Pid::from_raw(self.pid)
-        {
-            // The group may have ended since: then there is nobody to tell.
+        let is_anothers = stat(self.pid).is_some_and(|stat| stat.start_ticks != self.start_ticks);
+        if !is_anothers && let Some(pid) = Pid::from_raw(self.pid) {
+            // An empty group has nobody to tell either.
             let _ = kill_process_group(pid, signal);
         }
     }
