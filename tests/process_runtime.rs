@@ -306,6 +306,48 @@ async fn arguments_without_a_command_are_the_command() {
     runtime.remove_container(&id).await.unwrap();
 }
 
+/// Another user needs root to become one; elsewhere the kernel's refusal is what is seen.
+#[actix_web::test]
+async fn another_user_gets_to_its_files_and_to_no_others() {
+    let dir = Home::new();
+    // As wide as `/run`; it was made for this user alone.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    let runtime = runtime(dir.path());
+    let files = vec![File {
+        path: "key".to_owned(),
+        mode: 0o644,
+        content: "value\n".into(),
+    }];
+    let volume = Volume {
+        name: "v".to_owned(),
+        content: VolumeContent::Files(files),
+    };
+    runtime
+        .write_volumes(&pod("user"), &[volume])
+        .await
+        .unwrap();
+    let script = "cat etc/conf/key; id -u; touch mine; ls ../.. 2>/dev/null || echo closed";
+    let mut spec = container("user", "user.0", script);
+    spec.user = Some("65534:65534".to_owned());
+    spec.mounts.push(Mount {
+        target: "/etc/conf".to_owned(),
+        source: MountSource::Volume("v".to_owned()),
+        sub_path: String::new(),
+        read_only: true,
+    });
+    let started = runtime.start_container(&spec).await;
+    if !rustix::process::geteuid().is_root() {
+        assert!(matches!(started, Err(StartError::Config(_))), "{started:?}");
+        return;
+    }
+    let id = started.unwrap().id;
+    assert_eq!(ended(&runtime).await.code, 0);
+    let text = log(&runtime, &id, LogQuery::default()).await;
+    assert_eq!(text, "value\n65534\nclosed\n");
+    runtime.remove_container(&id).await.unwrap();
+}
+
 #[actix_web::test]
 async fn volumes_hang_under_the_containers_root() {
     let dir = Home::new();

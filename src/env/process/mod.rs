@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -35,7 +35,7 @@ use super::runtime::{
     RuntimeVersion, SandboxError, StartError, StartedContainer, StartedSandbox, StopError,
     VersionError, VolumeError,
 };
-use super::volumes::VolumeStore;
+use super::volumes::{CLOSED_MODE, PASSABLE_MODE, VolumeStore, make_dirs};
 use crate::agent::{
     ContainerRecord, ContainerSpec, ContainerState, EXIT_CODE_UNKNOWN, Exit, Inventory, PodRef,
     PodUsage, SandboxRecord, SandboxSpec, Usage, Volume,
@@ -55,6 +55,8 @@ const KILL_WAIT: Duration = Duration::from_secs(10);
 pub struct ProcessRuntime {
     volumes: VolumeStore,
     pods: PathBuf,
+    /// Of the directories on the way to a container's own.
+    mode: u32,
     executable: PathBuf,
     cgroups: Cgroups,
     clock: Rc<dyn Clock>,
@@ -80,12 +82,14 @@ impl ProcessRuntime {
     /// Keeps state and logs under `run_dir` (a tmpfs), disk-backed volumes under `data_dir`. One runtime a directory.
     pub fn new(run_dir: &Path, data_dir: &Path, clock: Rc<dyn Clock>) -> io::Result<Self> {
         let pods = run_dir.join("pods");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&pods)?;
+        // Only root can run a process as another user, who must then get to the files that are its own.
+        let is_root = rustix::process::geteuid().is_root();
+        let mode = if is_root { PASSABLE_MODE } else { CLOSED_MODE };
+        make_dirs(&pods, mode)?;
+        fs::set_permissions(&pods, fs::Permissions::from_mode(mode))?;
         Ok(Self {
-            volumes: VolumeStore::new(run_dir, data_dir),
+            volumes: VolumeStore::new(run_dir, data_dir).with_parents(mode),
+            mode,
             pods,
             executable: std::env::current_exe()?,
             cgroups: cgroup::detect(),
@@ -123,12 +127,12 @@ impl ProcessRuntime {
     fn prepare(&self, place: &Place, spec: &ContainerSpec) -> io::Result<Command> {
         let root = place.root();
         let _ = fs::remove_dir_all(&place.dir);
-        fs::create_dir_all(&root)?;
+        make_dirs(&root, self.mode)?;
         for mount in &spec.mounts {
             let source = self.volumes.resolve(&spec.pod.uid, mount)?;
             let target = inside(&root, &mount.target)?;
             if let Some(parent) = target.parent() {
-                fs::create_dir_all(parent)?;
+                make_dirs(parent, self.mode)?;
             }
             symlink(source, target)?;
         }
@@ -333,7 +337,7 @@ impl ContainerRuntime for ProcessRuntime {
             created_at: self.clock.wall(),
             grace_seconds: spec.grace_seconds,
         };
-        fs::create_dir_all(&dir)
+        make_dirs(&dir, self.mode)
             .and_then(|()| save(&dir.join("sandbox.json"), &saved))
             .map_err(|error| SandboxError::Engine(error.to_string()))?;
         Ok(StartedSandbox {
@@ -360,7 +364,15 @@ impl ContainerRuntime for ProcessRuntime {
         let config = |error: io::Error| StartError::Config(error.to_string());
         let mut command = self.prepare(&place, spec).map_err(config)?;
         if let Some(user) = &spec.user {
-            set_user(&mut command, user)?;
+            let (uid, gid) = parse_user(user)?;
+            command.uid(uid);
+            if let Some(gid) = gid {
+                command.gid(gid);
+            }
+            // What the container has of its own: where it starts, and where it writes.
+            for own in [place.root(), place.log()] {
+                chown(own, Some(uid), gid).map_err(config)?;
+            }
         }
         self.cgroups
             .create(&place.id, &spec.limits)
@@ -523,17 +535,14 @@ fn inside(root: &Path, mount_path: &str) -> io::Result<PathBuf> {
 }
 
 /// `uid[:gid]`, numbers only: image users do not exist here.
-fn set_user(command: &mut Command, user: &str) -> Result<(), StartError> {
+fn parse_user(user: &str) -> Result<(u32, Option<u32>), StartError> {
     let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
     let number = |text: &str| {
         let refused = |_| StartError::Config(format!("user {user:?} is not numeric"));
         text.parse::<u32>().map_err(refused)
     };
-    command.uid(number(uid)?);
-    if !gid.is_empty() {
-        command.gid(number(gid)?);
-    }
-    Ok(())
+    let gid = (!gid.is_empty()).then(|| number(gid)).transpose()?;
+    Ok((number(uid)?, gid))
 }
 
 /// `PRETTY_NAME` of os-release(5).
