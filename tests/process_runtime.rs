@@ -221,6 +221,32 @@ async fn what_a_container_left_running_ends_with_it() {
 }
 
 #[actix_web::test]
+async fn a_log_without_end_takes_little_memory() {
+    let dir = Home::new();
+    let runtime = runtime(dir.path());
+    // Paced, or else how much comes between two looks is the machine's to say.
+    let script = "i=0; while [ $i -lt 200 ]; do head -c 1000000 /dev/zero | tr '\\0' x; echo; \
+        i=$((i+1)); sleep 0.01; done; echo last";
+    let spec = container("long", "long.0", script);
+    let id = runtime.start_container(&spec).await.unwrap().id;
+    assert_eq!(ended(&runtime).await.code, 0);
+    let files = std::fs::read_dir(dir.path().join("run/pods/long/containers/c.0")).unwrap();
+    let blocks = |file: std::io::Result<std::fs::DirEntry>| {
+        std::os::unix::fs::MetadataExt::blocks(&file.unwrap().metadata().unwrap())
+    };
+    let taken = files.map(blocks).sum::<u64>() * 512;
+    assert!(taken <= 9 << 20, "{taken} bytes");
+    let tail = LogQuery {
+        tail_lines: Some(1),
+        ..LogQuery::default()
+    };
+    assert_eq!(log(&runtime, &id, tail).await, "last\n");
+    let text = log(&runtime, &id, LogQuery::default()).await;
+    assert!(text.len() > 2_000_000 && text.ends_with("x\nlast\n"));
+    runtime.remove_container(&id).await.unwrap();
+}
+
+#[actix_web::test]
 async fn a_stop_reaches_what_outlives_the_first_process() {
     let dir = Home::new();
     let runtime = runtime(dir.path());

@@ -3,7 +3,8 @@
 //! A pod has the host: its network, its users, its files. The image is only a name, except [`WEB_IMAGE`]. Volumes hang
 //! under a directory of the container's own, named in `CONTAINER_SANDBOX_MOUNT_POINT` as for Windows' HostProcess
 //! containers, since nothing can be mounted at an absolute path without a namespace. Deliberately absent: published
-//! ports (a process listens where it likes), capabilities, read-only roots, terminals.
+//! ports (a process listens where it likes), capabilities, read-only roots, terminals. A container ends with its first
+//! process; where there are no cgroups, what has left its process group by then is not found.
 
 mod cgroup;
 mod log;
@@ -166,13 +167,14 @@ impl ProcessRuntime {
         let cgroups = self.cgroups;
         shared.children.borrow_mut().insert(place.id.clone());
         actix_rt::spawn(async move {
-            let code = match child.wait().await {
+            let code = match log::keep_short(&place, child.wait()).await {
                 Ok(status) => exit_code(status),
                 Err(_) => EXIT_CODE_UNKNOWN,
             };
             // What it started ends with it, as everything of a container does with its first process.
             process.signal(Signal::KILL);
             cgroups.kill(&place.id);
+            log::cut_last(&place).await;
             let starved = code != 0 && cgroups.was_out_of_memory(&place.id);
             let exit = SavedExit {
                 code,
@@ -192,10 +194,11 @@ impl ProcessRuntime {
             return;
         }
         let shared = Rc::clone(&self.shared);
-        let id = place.id.clone();
+        let place = place.clone();
         actix_rt::spawn(async move {
-            process.ended(ADOPTED_POLL).await;
-            shared.adopted.borrow_mut().remove(&id);
+            log::keep_short(&place, process.ended(ADOPTED_POLL)).await;
+            log::cut_last(&place).await;
+            shared.adopted.borrow_mut().remove(&place.id);
             shared.tell();
         });
     }
@@ -311,8 +314,6 @@ impl ContainerRuntime for ProcessRuntime {
             }
             for place in self.places(&pod) {
                 inventory.containers.extend(self.container(&place));
-                // A log that cannot be cut now is cut at a later listing.
-                let _ = log::cut_if_long(&place);
             }
         }
         Ok(inventory)
@@ -436,7 +437,7 @@ impl ContainerRuntime for ProcessRuntime {
         let saved: SavedContainer = load(&place.state()).ok_or_else(missing)?;
         let exit = place.exit();
         let alive = move || !exit.exists() && saved.process.is_alive();
-        log::open(&place, query.clone(), alive)
+        Ok(log::open(&place, query.clone(), alive))
     }
 
     async fn usage(&self) -> Result<Vec<PodUsage>, ListError> {

@@ -87,11 +87,6 @@ impl Place {
         self.dir.join("log")
     }
 
-    /// The older half of a log that grew too long.
-    pub(super) fn old_log(&self) -> PathBuf {
-        self.dir.join("log.old")
-    }
-
     /// What the container's mounts hang under.
     pub(super) fn root(&self) -> PathBuf {
         self.dir.join("root")
