@@ -144,6 +144,35 @@ async fn a_request_to_upgrade_is_refused_at_once() {
     }
 }
 
+/// curl's `--http2` asks so, with every request: it must not lose what the request says.
+#[actix_web::test]
+async fn a_request_that_offers_another_protocol_keeps_its_body() {
+    let server = Server::start();
+    let offering = |method, path, body: Value| {
+        let mut request = request(method, path, body.to_string());
+        let headers = request.headers_mut();
+        headers.insert("connection", "Upgrade, HTTP2-Settings".parse().unwrap());
+        headers.insert("upgrade", "h2c".parse().unwrap());
+        headers.insert("http2-settings", "AAMAAABk".parse().unwrap());
+        request
+    };
+    let create = offering(
+        "POST",
+        "/api/v1/namespaces",
+        json!({"metadata": {"name": "a"}}),
+    );
+    let (code, _) = read(send(&mut server.client().await, create).await).await;
+    assert_eq!(code, 201);
+    let path = "/api/v1/namespaces/a";
+    let dry = offering("DELETE", path, json!({"dryRun": ["All"]}));
+    let (code, _) = read(send(&mut server.client().await, dry).await).await;
+    assert_eq!(code, 200);
+    let found = send(&mut server.client().await, request("GET", path, "")).await;
+    let (code, body) = read(found).await;
+    assert_eq!(code, 200);
+    assert!(json_of(&body)["metadata"]["deletionTimestamp"].is_null());
+}
+
 #[actix_web::test]
 async fn an_overlong_body_is_refused_in_words() {
     let server = Server::start();

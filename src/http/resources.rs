@@ -1,6 +1,8 @@
 //! Everything below `/api/` and `/apis/`: finds the place, names the verb, hands over.
 
-use actix_web::http::header::{ACCEPT, HeaderMap, USER_AGENT};
+use actix_web::http::header::{
+    ACCEPT, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -64,8 +66,8 @@ pub(super) async fn handle(
 
 /// Reads the body before anything can fail: a connection whose request was not read to its end cannot be used again.
 ///
-/// What follows a request to upgrade is no body, and it never ends. No protocol is switched to here, so such a
-/// request is answered as if it had not asked, and its connection is closed.
+/// No protocol is switched to here: a request to upgrade is answered as if it had not asked, and its connection is
+/// closed. What follows one that does not say how long its body is is no body, and it never ends.
 async fn read_and_dispatch(
     request: &HttpRequest,
     payload: web::Payload,
@@ -75,7 +77,20 @@ async fn read_and_dispatch(
         let body = body::read(payload).await?;
         return dispatch(request, body, context).await;
     }
-    let answer = dispatch(request, Bytes::new(), context).await;
+    let headers = request.headers();
+    let is_websocket = header(headers, UPGRADE).eq_ignore_ascii_case("websocket");
+    // What follows the request for a WebSocket is read as its frames, whatever length it claims.
+    let ends = headers.contains_key(TRANSFER_ENCODING)
+        || (headers.contains_key(CONTENT_LENGTH) && !is_websocket);
+    let body = if ends {
+        body::read(payload).await
+    } else {
+        Ok(Bytes::new())
+    };
+    let answer = match body {
+        Ok(body) => dispatch(request, body, context).await,
+        Err(status) => Err(status),
+    };
     let mut answer = answer.unwrap_or_else(|status| answer::failure(&status));
     answer.head_mut().set_connection_type(ConnectionType::Close);
     Ok(answer)
