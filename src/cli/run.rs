@@ -150,6 +150,14 @@ impl RunArgs {
                 ));
             }
         }
+        let dialled = self.advertise.as_ref().unwrap_or(&self.listen);
+        let is_shared = self.seeds.iter().any(|seed| *seed != self.listen);
+        if is_shared && ip(dialled).is_some_and(|ip| ip.is_unspecified()) {
+            return Err(format!(
+                "nobody can dial {dialled}, which means every address of this machine: \
+                 say by --advertise HOST:PORT where the other --seeds reach this node, or --listen at that address"
+            ));
+        }
         EnvFilter::try_new(&self.log).map_err(|error| format!("--log {}: {error}", self.log))?;
         Ok(())
     }
@@ -252,9 +260,14 @@ fn stop_on_panic() {
 }
 
 fn is_loopback(address: &str) -> bool {
+    address.starts_with("localhost:") || ip(address).is_some_and(|ip| ip.is_loopback())
+}
+
+/// The IP of `host:port`, unless the host is a name.
+fn ip(address: &str) -> Option<IpAddr> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.parse().ok()
 }
 
 fn voters(text: &str) -> Result<usize, String> {
@@ -341,6 +354,28 @@ mod tests {
         }
         let shut = "--init --api localhost:1 --listen [::1]:0";
         assert_eq!(parsed(shut).unwrap().check(), Ok(()));
+    }
+
+    #[test]
+    fn others_are_told_an_address_that_they_can_dial() {
+        let check = |flags: &str| {
+            let flags = format!("--insecure-listen --seeds a:7443,b:7443 {flags}");
+            parsed(&flags).unwrap().check()
+        };
+        for nowhere in [
+            "--listen 0.0.0.0:7443",
+            "--listen [::]:7443",
+            "--listen 10.0.0.1:7443 --advertise 0.0.0.0:7443",
+        ] {
+            let problem = check(nowhere).unwrap_err();
+            for flag in ["--advertise", "--listen"] {
+                assert!(problem.contains(flag), "{problem}");
+            }
+        }
+        assert_eq!(check("--listen 0.0.0.0:7443 --advertise a:7443"), Ok(()));
+        assert_eq!(check("--listen 10.0.0.1:7443"), Ok(()));
+        let alone = parsed("--insecure-listen --listen 0.0.0.0:1 --seeds 0.0.0.0:1 --init");
+        assert_eq!(alone.unwrap().check(), Ok(()));
     }
 
     #[test]
