@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use super::dial::dial;
 use super::messages::{Consistency, LogStream, OpenLog, Read};
-use super::node_agent::NodeAgent;
 use super::node_messages::ReadLog;
 use super::refusals::stopping;
 use super::registration::registered;
@@ -142,7 +141,7 @@ async fn address_of(read: &Recipient<Read>, node: &str) -> Result<String, Status
 
 /// The other end: streams a log of this node's agent into a connection, until the log ends or its reader leaves.
 pub(super) async fn answer_log(
-    agent: &Addr<NodeAgent>,
+    agent: &Recipient<ReadLog>,
     open: OpenLog,
     outbox: &Outbox<FromListener>,
     inbox: &mut Inbox<FromDialler>,
@@ -161,7 +160,13 @@ pub(super) async fn answer_log(
         container,
         options,
     };
-    let ended = match agent.send(read).await {
+    let opened = tokio::select! {
+        biased;
+        // Before the log has begun there is nothing for its reader to say but that it leaves.
+        _ = inbox.next() => return tracing::debug!(path, "a log's reader left"),
+        opened = agent.send(read) => opened,
+    };
+    let ended = match opened {
         Ok(Ok(stream)) => match send_pieces(stream, outbox, inbox).await {
             Some(ended) => ended,
             None => return tracing::debug!(path, "a log's reader left"),

@@ -37,6 +37,10 @@ const OPERATIONS_MAX: usize = 8;
 const SLOW_OPERATIONS_MAX: usize = 512;
 /// The longest wait for an engine to say who it is and what its pods use.
 const DESCRIBE_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest wait for a listing: an engine under load takes seconds. Until it has ended no other begins.
+const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// The longest wait for a log to open: so much less than its reader waits that the reader learns why.
+const OPEN_LOG_DEADLINE: Duration = Duration::from_secs(8);
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -280,7 +284,10 @@ impl Handler<ReadLog> for NodeAgent {
         };
         let runtime = Rc::clone(&self.runtime);
         Box::pin(async move {
-            let pieces = runtime.open_log(&id, &query).await;
+            let opened = runtime.open_log(&id, &query);
+            let opened = tokio::time::timeout(OPEN_LOG_DEADLINE, opened).await;
+            let late = |_| Status::internal("the container engine does not answer: no log");
+            let pieces = opened.map_err(late)?;
             let pieces = pieces.map_err(|error| bad_request(error.to_string()))?;
             Ok(forward_log(pieces, &options))
         })
@@ -377,7 +384,13 @@ impl NodeAgent {
         let runtime = Rc::clone(&self.runtime);
         let me = ctx.address();
         let work = async move {
-            let result = runtime.list().await;
+            let listed = tokio::time::timeout(LIST_DEADLINE, runtime.list()).await;
+            let result = listed.unwrap_or_else(|_| {
+                let seconds = LIST_DEADLINE.as_secs();
+                Err(ListError::Unavailable(format!(
+                    "no list within {seconds} s"
+                )))
+            });
             me.do_send(Listed { performed, result });
         };
         ctx.spawn(work.into_actor(self));
@@ -450,3 +463,6 @@ fn forward_log(mut pieces: LogPieces, options: &LogOptions) -> LogStream {
     });
     receiver
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,8 @@ async fn converse(outbox: Outbox<FromListener>, mut inbox: Inbox<FromDialler>, d
                 doorman.link.do_send(LinkDownReceived { link, down });
             }
             Some(Ok(FromDialler::ReadLog(open))) => {
-                return answer_log(&doorman.agent, open, &outbox, &mut inbox).await;
+                let agent = doorman.agent.clone().recipient();
+                return answer_log(&agent, open, &outbox, &mut inbox).await;
             }
             Some(Ok(FromDialler::LogTaken(_))) | None => break,
             Some(Err(error)) => {

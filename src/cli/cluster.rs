@@ -35,6 +35,8 @@ pub const POLL: Duration = Duration::from_millis(20);
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// What one node may need to answer a question that it need not think about.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
+/// What the container engine may need to list or to remove one thing, on a machine that has much to do.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
 /// Ports tried: above the well-known and below the ephemeral ones (Linux: 32,768 on), so that no outgoing connection
 /// takes a dead node's port before it is back.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
@@ -128,18 +130,18 @@ impl LocalNode {
 
     /// Takes all of its pods away, running or not.
     async fn wipe(&self) -> anyhow::Result<()> {
-        let inventory = self.runtime.list().await?;
+        let inventory = in_time(self.runtime.list()).await??;
         let mut uids = BTreeSet::new();
         for container in &inventory.containers {
             uids.insert(container.pod.uid.clone());
-            self.runtime.remove_container(&container.id).await?;
+            in_time(self.runtime.remove_container(&container.id)).await??;
         }
         for sandbox in &inventory.sandboxes {
             uids.insert(sandbox.pod.uid.clone());
-            self.runtime.remove_sandbox(&sandbox.id).await?;
+            in_time(self.runtime.remove_sandbox(&sandbox.id)).await??;
         }
         for uid in &uids {
-            self.runtime.remove_pod(uid).await?;
+            in_time(self.runtime.remove_pod(uid)).await??;
         }
         Ok(())
     }
@@ -363,6 +365,15 @@ impl Cluster {
         debug!(directory = %self.directory.0.display(), "stopped");
         stopped.into_iter().chain(wiped).collect()
     }
+}
+
+/// What the container engine answers, unless it hangs.
+async fn in_time<T>(asked: impl Future<Output = T>) -> anyhow::Result<T> {
+    let answered = timeout(ENGINE_PATIENCE, asked).await;
+    answered.with_context(|| {
+        let seconds = ENGINE_PATIENCE.as_secs();
+        format!("the container engine does not answer in {seconds} s")
+    })
 }
 
 /// Whether a status shows every voter wanted, all members heard from, and no node twice: a dead incarnation stays a

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ use crate::env::tcp::Tcp;
 
 /// The tag that manifests name the web server's image by; to the process runtime any tag will do.
 const WEB_TAG: &str = "built-in";
+
+/// The longest that a Docker engine may take to say who it is: one that is starting on a slow machine takes seconds.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where a node keeps things.
 #[derive(Clone, Debug)]
@@ -91,13 +95,16 @@ pub async fn runtime(
 async fn docker(place: &Place) -> anyhow::Result<DockerRuntime> {
     let scope = place.run_dir.display().to_string();
     let options = DockerOptions::new(&scope, &place.run_dir, &place.data_dir)?;
-    let runtime = DockerRuntime::connect(options).await;
-    let runtime = runtime.context("no Docker engine answers; start one, or say --runtime process to run pods as plain processes of this host")?;
-    runtime
-        .version()
-        .await
-        .context("asking the Docker engine for its version")?;
-    Ok(runtime)
+    let answered = async {
+        let runtime = DockerRuntime::connect(options).await;
+        let runtime = runtime.context("no Docker engine answers; start one, or say --runtime process to run pods as plain processes of this host")?;
+        let version = runtime.version().await;
+        version.context("asking the Docker engine for its version")?;
+        Ok(runtime)
+    };
+    let seconds = ENGINE_PATIENCE.as_secs();
+    let answered = tokio::time::timeout(ENGINE_PATIENCE, answered).await;
+    answered.with_context(|| format!("the Docker engine hangs: no answer in {seconds} s"))?
 }
 
 /// The demo's container: this program's own web server.

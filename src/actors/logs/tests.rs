@@ -1,6 +1,7 @@
 //! A log's way between two nodes, and readers that pause or leave.
 
 use super::*;
+use crate::actors::messages::LogOptions;
 use crate::actors::testing::network::Wires;
 use crate::env::frames;
 
@@ -46,6 +47,40 @@ async fn a_reader_may_pause_for_long() {
     }
     assert_eq!(count, PIECES);
     sending.await.unwrap().unwrap();
+}
+
+#[actix::test]
+async fn a_reader_that_leaves_is_noticed_before_the_log_opens() {
+    /// Whom nothing is ever heard from.
+    struct Stuck;
+
+    impl Actor for Stuck {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<ReadLog> for Stuck {
+        type Result = ResponseFuture<Result<LogStream, Status>>;
+
+        fn handle(&mut self, _: ReadLog, _: &mut Self::Context) -> Self::Result {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    tokio::time::pause();
+    let ((near, inbox), (far, mut asked)) = ends().await;
+    drop((near, inbox));
+    let open = OpenLog {
+        node: "n".into(),
+        namespace: "default".into(),
+        pod: "p".into(),
+        uid: "u".into(),
+        container: "c".into(),
+        options: LogOptions::default(),
+    };
+    let agent = Stuck.start().recipient();
+    let answered = answer_log(&agent, open, &far, &mut asked);
+    let answered = timeout(Duration::from_secs(60), answered).await;
+    assert!(answered.is_ok(), "it waits for an engine that hangs");
 }
 
 #[actix::test]

@@ -1,4 +1,4 @@
-//! A container runtime that is there and runs nothing. How long it takes to say who it is can be set.
+//! A container runtime that is there and runs nothing. How long it takes to say who it is, and to list, can be set.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -48,6 +48,7 @@ impl ContainerRuntime for IdleRuntime {
     }
 
     async fn list(&self) -> Result<Inventory, ListError> {
+        tokio::time::sleep(self.delay.get()).await;
         Ok(Inventory::default())
     }
 

@@ -1,0 +1,45 @@
+//! An engine that hangs is noticed, and heard again once it answers.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::actors::testing::runtime::IdleRuntime;
+use crate::env::clock::SystemClock;
+
+/// Nobody to report to.
+struct Nobody;
+
+impl Actor for Nobody {
+    type Context = Context<Self>;
+}
+
+impl Handler<PodReports> for Nobody {
+    type Result = ();
+
+    fn handle(&mut self, _: PodReports, _: &mut Self::Context) {}
+}
+
+#[actix::test]
+async fn a_listing_without_an_end_is_given_up_and_tried_again() {
+    tokio::time::pause();
+    let info = NodeInfo {
+        name: "n1".into(),
+        addresses: Vec::new(),
+        cpu_millis: 1,
+        memory_bytes: 1,
+        pods_max: 1,
+        runtime: "idle",
+    };
+    let delay = Rc::new(Cell::new(Duration::from_secs(3_600)));
+    let runtime = Rc::new(IdleRuntime::new(delay.clone()));
+    let clock = Rc::new(SystemClock::new());
+    let reports = Nobody.start().recipient();
+    let agent = NodeAgent::new(info, runtime, clock, Entropy::from_seed(1), reports).start();
+    tokio::time::sleep(LIST_DEADLINE + TICK).await;
+    delay.set(Duration::ZERO);
+    let problem = agent.send(DescribeNode).await.unwrap().problem;
+    let problem = problem.expect("the engine did not list");
+    assert!(problem.contains("no list within 30 s"), "{problem}");
+    tokio::time::sleep(LIST_DEADLINE + 2 * RELIST_EVERY).await;
+    assert_eq!(agent.send(DescribeNode).await.unwrap().problem, None);
+}
