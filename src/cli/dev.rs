@@ -59,26 +59,33 @@ pub struct DevArgs {
 impl DevArgs {
     /// Runs the cluster until a signal.
     pub(super) async fn execute(self) -> anyhow::Result<()> {
-        let stop = signals::Stop::listen()?;
-        let runtime = edges::resolve(self.runtime).await;
-        edges::offer_web_image(runtime).await?;
-        let layout = Layout {
-            nodes: self.nodes,
-            runtime,
-            log: self.log,
+        let mut stop = signals::Stop::listen()?;
+        let prepared = async {
+            let runtime = edges::resolve(self.runtime).await;
+            edges::offer_web_image(runtime).await?;
+            let layout = Layout {
+                nodes: self.nodes,
+                runtime,
+                log: self.log,
+            };
+            Cluster::start(layout, &mut Entropy::from_system()).await
         };
-        let mut cluster = Cluster::start(layout, &mut Entropy::from_system()).await?;
-        let own = cluster.directory().join("kubeconfig");
-        let kubeconfig = self.kubeconfig.unwrap_or(own);
-        let served = tokio::select! {
-            served = serve(&mut cluster, &kubeconfig) => served,
-            signal = stop.received() => {
+        let mut cluster = match stop.or(prepared).await {
+            Ok(started) => started?,
+            Err(signal) => {
                 eprintln!("{signal}: stopping");
-                Ok(())
+                return Ok(());
             }
         };
+        let own = cluster.directory().join("kubeconfig");
+        let kubeconfig = self.kubeconfig.unwrap_or(own);
+        let served = stop.or(serve(&mut cluster, &kubeconfig)).await;
+        let served = served.unwrap_or_else(|signal| {
+            eprintln!("{signal}: stopping");
+            Ok(())
+        });
         let forgotten = forget(&cluster, &kubeconfig);
-        let stopped = cluster.stop().await;
+        let stopped = stop.clean_up(cluster.stop()).await;
         served.and(forgotten).and(stopped)
     }
 }

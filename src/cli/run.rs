@@ -177,7 +177,7 @@ impl RunArgs {
         let env = edges::env(self.runtime, &place).await?;
         let options = self.options(name)?;
         info!(name = %options.name, runtime = env.runtime.name(), "starting");
-        let stop = signals::Stop::listen()?;
+        let mut stop = signals::Stop::listen()?;
         let node = node::start(env, options).await?;
         info!(peer = %node.peer_address, api = %node.api_address, "listening");
         notify(&[NotifyState::Ready]);

@@ -8,7 +8,7 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -80,20 +80,27 @@ fn nodes(text: &str) -> Result<usize, String> {
 impl DemoArgs {
     /// Plays it, prints what was seen, and leaves nothing.
     pub(super) async fn execute(self) -> anyhow::Result<()> {
-        let stop = signals::Stop::listen()?;
+        let mut stop = signals::Stop::listen()?;
         let until = Instant::now() + Duration::from_secs(self.deadline);
-        let runtime = edges::resolve(self.runtime).await;
-        let container = match self.image {
-            Some(image) => json!({"name": "web", "image": image}),
-            None => edges::demo_container(runtime).await?,
-        };
-        let layout = Layout {
-            nodes: self.nodes,
-            runtime,
-            log: self.log,
-        };
         let mut entropy = Entropy::from_system();
-        let cluster = Cluster::start(layout, &mut entropy).await?;
+        let prepared = async {
+            let runtime = edges::resolve(self.runtime).await;
+            let container = match self.image {
+                Some(image) => json!({"name": "web", "image": image}),
+                None => edges::demo_container(runtime).await?,
+            };
+            let layout = Layout {
+                nodes: self.nodes,
+                runtime,
+                log: self.log,
+            };
+            let cluster = Cluster::start(layout, &mut entropy).await?;
+            anyhow::Ok((cluster, container, runtime))
+        };
+        let stopped = |signal| anyhow!("{signal}: stopped");
+        let late = |_| anyhow!("not done within --deadline {} seconds", self.deadline);
+        let prepared = stop.or(timeout_at(until, prepared)).await;
+        let (cluster, container, runtime) = prepared.map_err(stopped)?.map_err(late)??;
         let mut play = Play {
             cluster,
             entropy,
@@ -101,15 +108,14 @@ impl DemoArgs {
             pods: self.pods.into(),
             until,
         };
-        let played = tokio::select! {
-            played = timeout_at(until, play.acts(container, runtime)) => match played {
-                Ok(played) => played,
-                Err(_) => Err(anyhow::anyhow!("not done within --deadline {} seconds", self.deadline)),
-            },
-            signal = stop.received() => Err(anyhow::anyhow!("{signal}: stopped")),
+        let acts = timeout_at(until, play.acts(container, runtime));
+        let played = match stop.or(acts).await {
+            Ok(played) => played.map_err(late).and_then(|played| played),
+            Err(signal) => Err(stopped(signal)),
         };
         play.progress.finish();
-        let stopped = play.cluster.stop().await.context("cleaning up");
+        let stopped = stop.clean_up(play.cluster.stop()).await;
+        let stopped = stopped.context("cleaning up");
         let report = played?;
         print!("{report}");
         stopped
