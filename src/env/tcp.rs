@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
@@ -25,7 +26,13 @@ const BACKLOG: u32 = 4_096;
 /// that, because here the first is given up.
 const ATTEMPT_MS_MAX: u64 = 500;
 
-/// TCP with Nagle's algorithm off.
+/// A connection on which nothing moves is probed after so long, so often, so many times: one whose other end lost its
+/// power is known dead after 30 s. Who merely waits, such as a watch without events, never is.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// TCP with Nagle's algorithm off and keep-alive on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tcp;
 
@@ -48,7 +55,7 @@ impl Network for Tcp {
         while let Some(address) = addresses.next() {
             let attempt = async {
                 let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
+                configure(&stream)?;
                 Ok(stream)
             };
             let connected = if addresses.peek().is_none() {
@@ -65,6 +72,15 @@ impl Network for Tcp {
         }
         Err(failure)
     }
+}
+
+fn configure(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
 }
 
 fn no_address(name: &str) -> io::Error {
@@ -96,7 +112,7 @@ impl Listener for Accepting {
     async fn accept(&mut self) -> io::Result<(BoxStream, SocketAddr)> {
         loop {
             match self.0.accept().await {
-                Ok((stream, from)) if stream.set_nodelay(true).is_ok() => {
+                Ok((stream, from)) if configure(&stream).is_ok() => {
                     return Ok((Box::new(stream), from));
                 }
                 Ok(_) => {}

@@ -26,6 +26,18 @@ async fn connected() -> (BoxStream, BoxStream) {
 }
 
 #[tokio::test]
+async fn an_end_without_power_is_noticed() {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    configure(&stream).unwrap();
+    assert!(sockopt::socket_keepalive(&stream).unwrap());
+    let dead_after = sockopt::tcp_keepidle(&stream).unwrap()
+        + sockopt::tcp_keepintvl(&stream).unwrap() * sockopt::tcp_keepcnt(&stream).unwrap();
+    assert_eq!(dead_after, Duration::from_secs(30));
+}
+
+#[tokio::test]
 async fn bytes_pass_over_ipv4_ipv6_and_names() {
     for host in ["127.0.0.1", "[::1]", "localhost"] {
         let (mut listener, address) = listening(host).await;
