@@ -5,15 +5,13 @@ use serde_json::{Value, json};
 use super::names;
 use super::validate::Causes;
 
-/// All values of a ConfigMap or a Secret together, as in Kubernetes.
+/// All values of a ConfigMap or a Secret together, decoded, as in Kubernetes.
 const DATA_BYTES_MAX: usize = 1 << 20;
 
 /// `v1 ConfigMap`.
 pub(super) fn config_map(object: &Value, causes: &mut Causes) {
-    let mut bytes = 0;
-    for field in ["data", "binaryData"] {
-        bytes += entries(object, field, causes);
-    }
+    let bytes = entries(object, "data", str::len, causes)
+        + entries(object, "binaryData", decoded_bytes, causes);
     let both = object["data"].as_object().into_iter().flatten();
     for (key, _) in both.filter(|(key, _)| !object["binaryData"][key].is_null()) {
         let detail = "duplicate of key present in data";
@@ -31,7 +29,7 @@ pub(super) fn config_map_update(new: &Value, current: &Value, causes: &mut Cause
 
 /// `v1 Secret`.
 pub(super) fn secret(object: &Value, causes: &mut Causes) {
-    let bytes = entries(object, "data", causes);
+    let bytes = entries(object, "data", decoded_bytes, causes);
     if bytes > DATA_BYTES_MAX {
         causes.too_long("data", DATA_BYTES_MAX);
     }
@@ -61,12 +59,18 @@ fn keys_required(secret_type: &str) -> &'static [&'static str] {
     }
 }
 
+/// How many bytes a text in base64 stands for.
+fn decoded_bytes(base64: &str) -> usize {
+    let digits = base64.bytes().filter(|byte| *byte != b'=').count();
+    digits * 3 / 4
+}
+
 /// Checks the keys and returns the values' bytes.
-fn entries(object: &Value, field: &str, causes: &mut Causes) -> usize {
+fn entries(object: &Value, field: &str, size: fn(&str) -> usize, causes: &mut Causes) -> usize {
     let entries = object[field].as_object().into_iter().flatten();
     let mut bytes = 0;
     for (key, value) in entries {
-        bytes += value.as_str().map_or(0, str::len);
+        bytes += value.as_str().map_or(0, size);
         if let Some(complaint) = names::config_key(key) {
             causes.invalid(format!("{field}[{key}]"), &json!(key), &complaint);
         }
@@ -181,6 +185,22 @@ mod tests {
         for (check, object, expected) in table {
             assert_eq!(fields(check, &object), expected);
         }
+    }
+
+    #[test]
+    fn bytes_count_as_they_are_and_not_as_they_are_written() {
+        use base64::Engine as _;
+        let encoded =
+            |bytes: usize| base64::engine::general_purpose::STANDARD.encode(vec![7; bytes]);
+        for bytes in 0..9 {
+            assert_eq!(decoded_bytes(&encoded(bytes)), bytes);
+        }
+        let (fits, too_long) = (encoded(DATA_BYTES_MAX), encoded(DATA_BYTES_MAX + 1));
+        assert!(fields(secret, &json!({"data": {"a": fits}})).is_empty());
+        assert!(fields(config_map, &json!({"binaryData": {"a": fits}})).is_empty());
+        assert_eq!(fields(secret, &json!({"data": {"a": too_long}})), ["data"]);
+        let both = json!({"data": {"b": "x"}, "binaryData": {"a": fits}});
+        assert_eq!(fields(config_map, &both), ["data"]);
     }
 
     #[test]
