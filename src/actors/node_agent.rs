@@ -135,6 +135,22 @@ impl Handler<AssignPods> for NodeAgent {
     type Result = Result<(), AssignRefused>;
 
     fn handle(&mut self, assign: AssignPods, ctx: &mut Self::Context) -> Self::Result {
+        let obeyed = self.obey(assign, ctx);
+        match &obeyed {
+            // The last words of a leader that is one no more.
+            Err(refused @ AssignRefused::Superseded { .. }) => {
+                debug!(%refused, "an assignment is refused");
+            }
+            // Deliberately not the node's problem: it would be drained, and what it cannot read go to the next node.
+            Err(refused) => warn!(%refused, "an assignment is refused"),
+            Ok(()) => {}
+        }
+        obeyed
+    }
+}
+
+impl NodeAgent {
+    fn obey(&mut self, assign: AssignPods, ctx: &mut Context<Self>) -> Result<(), AssignRefused> {
         let seat = Seat {
             generation: assign.generation,
             term: assign.term,

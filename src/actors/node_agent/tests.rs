@@ -19,9 +19,7 @@ impl Handler<PodReports> for Nobody {
     fn handle(&mut self, _: PodReports, _: &mut Self::Context) {}
 }
 
-#[actix::test]
-async fn a_listing_without_an_end_is_given_up_and_tried_again() {
-    tokio::time::pause();
+fn agent(delay: &Rc<Cell<Duration>>) -> Addr<NodeAgent> {
     let info = NodeInfo {
         name: "n1".into(),
         addresses: Vec::new(),
@@ -30,11 +28,17 @@ async fn a_listing_without_an_end_is_given_up_and_tried_again() {
         pods_max: 1,
         runtime: "idle",
     };
-    let delay = Rc::new(Cell::new(Duration::from_secs(3_600)));
     let runtime = Rc::new(IdleRuntime::new(delay.clone()));
     let clock = Rc::new(SystemClock::new());
     let reports = Nobody.start().recipient();
-    let agent = NodeAgent::new(info, runtime, clock, Entropy::from_seed(1), reports).start();
+    NodeAgent::new(info, runtime, clock, Entropy::from_seed(1), reports).start()
+}
+
+#[actix::test]
+async fn a_listing_without_an_end_is_given_up_and_tried_again() {
+    tokio::time::pause();
+    let delay = Rc::new(Cell::new(Duration::from_secs(3_600)));
+    let agent = agent(&delay);
     tokio::time::sleep(LIST_DEADLINE + TICK).await;
     delay.set(Duration::ZERO);
     let problem = agent.send(DescribeNode).await.unwrap().problem;
