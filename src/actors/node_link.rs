@@ -367,6 +367,14 @@ fn worth_retrying(status: &Status) -> bool {
     )
 }
 
+/// Whether a refusal means that what was written was wrong: a pod that is gone, or a race that was lost, is daily bread.
+fn is_fault(status: &Status) -> bool {
+    matches!(
+        status.reason.as_str(),
+        "Invalid" | "BadRequest" | "Forbidden"
+    )
+}
+
 impl Actor for NodeLink {
     type Context = Context<Self>;
 
@@ -472,7 +480,11 @@ impl Handler<Written> for NodeLink {
         }
         for (report, reply) in reports.into_iter().zip(replies) {
             let Err(refused) = reply else { continue };
-            tracing::debug!(pod = report.name, %refused, "cannot write a pod's report");
+            if is_fault(&refused) {
+                tracing::warn!(pod = report.name, %refused, "a pod's report is refused and dropped");
+            } else {
+                tracing::debug!(pod = report.name, %refused, "cannot write a pod's report");
+            }
             if worth_retrying(&refused) {
                 failed = true;
                 self.reports.entry(report.uid.clone()).or_insert(report);
