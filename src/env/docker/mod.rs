@@ -285,6 +285,12 @@ fn state_of(state: &bollard::models::ContainerState) -> ContainerState {
     })
 }
 
+/// A time as the engine takes it: seconds of this epoch. What was before that is from the beginning, which is 0.
+fn engine_seconds(time: Timestamp) -> i32 {
+    let seconds = time.as_second().clamp(0, i32::MAX.into());
+    i32::try_from(seconds).expect("it was clamped")
+}
+
 /// The addresses that a container has on its networks.
 fn addresses(summary: &ContainerSummary) -> Vec<IpAddr> {
     let settings = summary.network_settings.as_ref();
@@ -496,12 +502,11 @@ impl ContainerRuntime for DockerRuntime {
                 LogError::Engine(errors::text(&error))
             }
         })?;
-        let since = query.since.map_or(0, Timestamp::as_second);
         let options = LogsOptions {
             follow: query.follow,
             stdout: true,
             stderr: true,
-            since: i32::try_from(since).unwrap_or(i32::MAX),
+            since: query.since.map_or(0, engine_seconds),
             timestamps: query.timestamps,
             tail: query
                 .tail_lines
@@ -556,4 +561,17 @@ fn usage_of(id: &str) -> Option<Usage> {
         cgroup_usage::of_v2(&root.join(group))
             .or_else(|| cgroup_usage::of_v1(&v1("cpuacct"), &v1("memory")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_since_before_all_time_is_whole() {
+        assert_eq!(engine_seconds(Timestamp::MIN), 0);
+        assert_eq!(engine_seconds(Timestamp::from_second(-5).unwrap()), 0);
+        assert_eq!(engine_seconds(Timestamp::from_second(7).unwrap()), 7);
+        assert_eq!(engine_seconds(Timestamp::MAX), i32::MAX);
+    }
 }
