@@ -172,7 +172,7 @@ pub(super) fn metadata(object: &Value, name_rule: names::Rule, causes: &mut Caus
         complain(causes, "metadata.name", name, name_rule);
     }
     labels(&metadata["labels"], "metadata.labels", causes);
-    annotations(&metadata["annotations"], causes);
+    annotations(&metadata["annotations"], "metadata.annotations", causes);
     owners(&metadata["ownerReferences"], causes);
     for finalizer in metadata["finalizers"].as_array().into_iter().flatten() {
         let text = finalizer.as_str().unwrap_or_default();
@@ -210,16 +210,17 @@ pub(super) fn complain(
     }
 }
 
-fn annotations(annotations: &Value, causes: &mut Causes) {
+/// Annotations under `path`: their keys, and how long they are together.
+pub(super) fn annotations(annotations: &Value, path: &str, causes: &mut Causes) {
     let mut bytes = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {
         // As in Kubernetes, annotations' keys may be written with capitals.
         let lower = key.to_lowercase();
-        complain(causes, "metadata.annotations", &lower, names::qualified);
+        complain(causes, path, &lower, names::qualified);
         bytes += key.len() + value.as_str().map_or(0, str::len);
     }
     if bytes > ANNOTATIONS_BYTES_MAX {
-        causes.too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX);
+        causes.too_long(path, ANNOTATIONS_BYTES_MAX);
     }
 }
 

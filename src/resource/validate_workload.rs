@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::selector::Labels;
-use super::validate::{Causes, labels, non_negative};
+use super::validate::{Causes, annotations, labels, non_negative};
 use super::validate_pod;
 
 /// `apps/v1 Deployment`.
@@ -75,6 +75,8 @@ fn template(template: &Value, matcher: Option<&Labels>, causes: &mut Causes) {
         causes.invalid("spec.template.metadata.labels", &shown, detail);
     }
     labels(found, "spec.template.metadata.labels", causes);
+    let notes = &template["metadata"]["annotations"];
+    annotations(notes, "spec.template.metadata.annotations", causes);
     let spec = &template["spec"];
     validate_pod::spec(spec, "spec.template.spec", causes);
     if spec["restartPolicy"] != "Always" {
@@ -185,6 +187,11 @@ mod tests {
                 "/spec/selector/matchLabels",
                 json!({"app": "api"}),
                 "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            ),
+            (
+                "/spec/template/metadata",
+                json!({"labels": {"app": "web"}, "annotations": {"/x": ""}}),
+                "spec.template.metadata.annotations: Invalid value: \"/x\": prefix part must be non-empty",
             ),
             (
                 "/spec/template/spec/restartPolicy",
