@@ -2,7 +2,7 @@
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType,
-    PortBinding,
+    PortBinding, PortMap,
 };
 
 use super::labels::Identity;
@@ -19,22 +19,24 @@ pub(super) fn sandbox(
     entrypoint: Vec<String>,
 ) -> ContainerCreateBody {
     let key = |port: u16, protocol: &str| format!("{port}/{}", protocol.to_lowercase());
-    let ports = spec.ports.iter();
-    let exposed = ports.map(|p| key(p.container_port, &p.protocol)).collect();
-    let bindings = spec.ports.iter().map(|port| {
-        let binding = PortBinding {
+    // One port of the container may have several of the host.
+    let mut bindings = PortMap::new();
+    for port in &spec.ports {
+        let name = key(port.container_port, &port.protocol);
+        let of_port = bindings.entry(name).or_default();
+        of_port.get_or_insert_default().push(PortBinding {
             host_ip: port.host_ip.map(|ip| ip.to_string()),
             host_port: Some(port.host_port.to_string()),
-        };
-        let name = key(port.container_port, &port.protocol);
-        (name, Some(vec![binding]))
-    });
+        });
+    }
+    let mut exposed: Vec<String> = bindings.keys().cloned().collect();
+    exposed.sort();
     let aliases = spec.host_aliases.iter();
     let hosts = aliases.flat_map(|(ip, names)| names.iter().map(move |n| format!("{n}:{ip}")));
     let mode = if spec.host_network { "host" } else { "bridge" };
     let host = HostConfig {
         network_mode: Some(mode.to_owned()),
-        port_bindings: Some(bindings.collect()),
+        port_bindings: Some(bindings),
         extra_hosts: Some(hosts.collect()),
         ipc_mode: Some("shareable".to_owned()),
         cap_drop: Some(vec!["ALL".to_owned()]),
@@ -117,5 +119,45 @@ fn log_config() -> HostConfigLogConfig {
     HostConfigLogConfig {
         typ: Some("json-file".to_owned()),
         config: Some(owned.into_iter().collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{PodRef, PortMapping};
+
+    #[test]
+    fn one_port_has_all_of_its_host_ports() {
+        let port = |host_port, protocol: &str| PortMapping {
+            container_port: 80,
+            host_port,
+            host_ip: None,
+            protocol: protocol.to_owned(),
+        };
+        let spec = SandboxSpec {
+            pod: PodRef {
+                namespace: "default".to_owned(),
+                name: "p".to_owned(),
+                uid: "u".to_owned(),
+            },
+            attempt: 0,
+            hostname: "p".to_owned(),
+            host_network: false,
+            host_pid: false,
+            ports: vec![port(8080, "TCP"), port(9090, "TCP"), port(8080, "UDP")],
+            host_aliases: Vec::new(),
+            grace_seconds: 1,
+        };
+        let body = sandbox(&spec, "scope", "pause", Vec::new());
+        assert_eq!(body.exposed_ports.unwrap(), ["80/tcp", "80/udp"]);
+        let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        let of = |name: &str| {
+            let bindings = bindings[name].iter().flatten();
+            let ports = bindings.filter_map(|binding| binding.host_port.as_deref());
+            ports.collect::<Vec<_>>()
+        };
+        assert_eq!(of("80/tcp"), ["8080", "9090"]);
+        assert_eq!(of("80/udp"), ["8080"]);
     }
 }
