@@ -79,19 +79,25 @@ impl DevArgs {
         };
         let own = cluster.directory().join("kubeconfig");
         let kubeconfig = self.kubeconfig.unwrap_or(own);
-        let served = stop.or(serve(&mut cluster, &kubeconfig)).await;
+        let mut added = None;
+        let served = serve(&mut cluster, &kubeconfig, &mut added);
+        let served = stop.or(served).await;
         let served = served.unwrap_or_else(|signal| {
             eprintln!("{signal}: stopping");
             Ok(())
         });
-        let forgotten = forget(&cluster, &kubeconfig);
+        let forgotten = added.as_ref().map_or(Ok(()), kubeconfig::remove);
         let stopped = stop.clean_up(cluster.stop()).await;
         served.and(forgotten).and(stopped)
     }
 }
 
-/// Ends only by an error.
-async fn serve(cluster: &mut Cluster, kubeconfig: &Path) -> anyhow::Result<()> {
+/// Ends only by an error. `added` is what a kubeconfig must be rid of then.
+async fn serve(
+    cluster: &mut Cluster,
+    kubeconfig: &Path,
+    added: &mut Option<kubeconfig::Added>,
+) -> anyhow::Result<()> {
     let progress = Progress::new();
     progress.step("starting");
     let ready = cluster.ready(Instant::now() + READY_WITHIN).await;
@@ -99,7 +105,7 @@ async fn serve(cluster: &mut Cluster, kubeconfig: &Path) -> anyhow::Result<()> {
     ready?;
     let servers = cluster.nodes.iter().map(|node| node.api.clone());
     let contexts: Vec<_> = context_names(cluster).into_iter().zip(servers).collect();
-    kubeconfig::add(kubeconfig, &contexts)?;
+    *added = Some(kubeconfig::add(kubeconfig, &contexts)?);
     announce(cluster, kubeconfig);
     watch_over(cluster).await
 }
@@ -111,15 +117,6 @@ fn context_names(cluster: &Cluster) -> Vec<String> {
         _ => format!("kagero-dev-{}", node.name),
     };
     cluster.nodes.iter().enumerate().map(name).collect()
-}
-
-fn forget(cluster: &Cluster, kubeconfig: &Path) -> anyhow::Result<()> {
-    if !kubeconfig.exists() {
-        return Ok(());
-    }
-    let names = context_names(cluster);
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    kubeconfig::remove(kubeconfig, &names)
 }
 
 /// Standard output is for programs too: one line a node, `name key=value …`, then the kubeconfig.

@@ -54,8 +54,17 @@ pub fn host_and_port(url: &str) -> anyhow::Result<String> {
     super::address(&with_port).map_err(|error| anyhow::anyhow!("server {url}: {error}"))
 }
 
+/// What was added to a file, and what is to be as it was when that goes.
+#[derive(Debug)]
+pub struct Added {
+    path: PathBuf,
+    names: Vec<String>,
+    /// The context that was the current one.
+    current: Value,
+}
+
 /// Adds one context a server; the first becomes the current one. Entries of the same names are replaced.
-pub fn add(path: &Path, entries: &[(String, String)]) -> anyhow::Result<()> {
+pub fn add(path: &Path, entries: &[(String, String)]) -> anyhow::Result<Added> {
     let names: Vec<_> = entries.iter().map(|(name, _)| name.as_str()).collect();
     let mut config = if path.exists() {
         without(read(path)?, &names)
@@ -75,16 +84,31 @@ pub fn add(path: &Path, entries: &[(String, String)]) -> anyhow::Result<()> {
             }
         }
     }
-    config["current-context"] = json!(names.first());
-    write(path, &config)
+    let current = std::mem::replace(&mut config["current-context"], json!(names.first()));
+    write(path, &config)?;
+    Ok(Added {
+        path: path.to_owned(),
+        names: names.into_iter().map(str::to_owned).collect(),
+        current,
+    })
 }
 
-/// Takes them out again; removes the file if nothing else is in it.
-pub fn remove(path: &Path, names: &[&str]) -> anyhow::Result<()> {
-    let config = without(read(path)?, names);
+/// Takes them out again; removes the file if nothing else is in it. The current context is the one from before, unless
+/// somebody has chosen another since.
+pub fn remove(added: &Added) -> anyhow::Result<()> {
+    let path = &added.path;
+    if !path.exists() {
+        return Ok(());
+    }
+    let names: Vec<_> = added.names.iter().map(String::as_str).collect();
+    let mut config = without(read(path)?, &names);
     let bare = |list: &str| config[list].as_array().is_none_or(Vec::is_empty);
     if LISTS.iter().all(|list| bare(list)) {
         return fs::remove_file(path).with_context(|| format!("removing {}", path.display()));
+    }
+    let before = added.current.as_str().unwrap_or_default();
+    if config["current-context"] == "" && named(&config, "contexts", before).is_some() {
+        config["current-context"] = json!(before);
     }
     write(path, &config)
 }
@@ -174,13 +198,13 @@ mod tests {
     fn a_new_file_is_private_and_goes_away_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/config");
-        add(&path, &entries()).unwrap();
+        let added = add(&path, &entries()).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(server(&path).unwrap(), "127.0.0.1:6443");
         let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "no temporary file stays");
-        remove(&path, &["kagero-dev", "kagero-dev-n2"]).unwrap();
+        remove(&added).unwrap();
         assert!(!path.exists());
     }
 
@@ -190,17 +214,36 @@ mod tests {
         let path = directory.path().join("config");
         let theirs = "clusters: [{name: work, cluster: {server: 'http://work:1', extra: 1}}]\ncontexts: [{name: work, context: {cluster: work}}]\nusers: [{name: work, user: {token: t}}]\ncurrent-context: work\n";
         fs::write(&path, theirs).unwrap();
-        add(&path, &entries()).unwrap();
-        add(&path, &entries()).unwrap();
+        let added = add(&path, &entries()).unwrap();
         let both = read(&path).unwrap();
         assert_eq!(both["clusters"].as_array().unwrap().len(), 3);
         assert_eq!(both["current-context"], "kagero-dev");
-        remove(&path, &["kagero-dev", "kagero-dev-n2"]).unwrap();
+        remove(&added).unwrap();
         let left = read(&path).unwrap();
         assert_eq!(left["clusters"][0]["cluster"]["extra"], 1);
         assert_eq!(left["users"][0]["user"]["token"], "t");
         assert_eq!(left["contexts"].as_array().unwrap().len(), 1);
-        assert_eq!(left["current-context"], "");
+        assert_eq!(left["current-context"], "work");
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_behind_is_replaced_and_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        let theirs = "contexts: [{name: work, context: {cluster: work}}, {name: home}]\n";
+        fs::write(&path, theirs).unwrap();
+        let _killed = add(&path, &entries()).unwrap();
+        let added = add(&path, &entries()).unwrap();
+        let both = read(&path).unwrap();
+        assert_eq!(both["contexts"].as_array().unwrap().len(), 4);
+        // Chosen by `kubectl config use-context` meanwhile.
+        let mut chosen = both;
+        chosen["current-context"] = json!("home");
+        write(&path, &chosen).unwrap();
+        remove(&added).unwrap();
+        let left = read(&path).unwrap();
+        assert_eq!(left["contexts"].as_array().unwrap().len(), 2);
+        assert_eq!(left["current-context"], "home");
     }
 
     #[test]
