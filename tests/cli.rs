@@ -94,6 +94,39 @@ fn a_status_of_nobody_ends_with_1_and_names_the_address() {
 }
 
 #[test]
+fn a_flag_that_names_the_cluster_wins_over_the_environment() {
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config");
+    let config = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:2'}}]\n\
+        contexts: [{name: c, context: {cluster: c}}]\ncurrent-context: c\n";
+    std::fs::write(&file, config).unwrap();
+    let file = file.to_str().unwrap();
+    let server = "http://127.0.0.1:1";
+    let asked = |flags: &[&str], environment: Environment<'_>| {
+        let arguments = [&["status"], flags].concat();
+        said(kagero(&arguments, environment)).2
+    };
+    let from_file = ("KAGERO_KUBECONFIG", file);
+    let from_env = ("KAGERO_SERVER", server);
+    let table: [(&[&str], Environment<'_>, &str); 5] = [
+        (&["--server", server], &[from_file], "asking 127.0.0.1:1:"),
+        (&["--kubeconfig", file], &[from_env], "asking 127.0.0.1:2:"),
+        (&[], &[from_env, from_file], "asking 127.0.0.1:1:"),
+        (&[], &[from_file], "asking 127.0.0.1:2:"),
+        (
+            &["--kubeconfig", file, "--server", server],
+            &[],
+            "say one of them",
+        ),
+    ];
+    for (flags, environment, expected) in table {
+        let err = asked(flags, environment);
+        assert!(err.contains(expected), "{flags:?} {environment:?}: {err}");
+    }
+}
+
+#[test]
 fn completions_and_version_go_to_standard_output() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, err) = said(kagero(&["completion", shell], &[]));

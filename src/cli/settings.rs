@@ -60,7 +60,11 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Cli, SettingsError> {
         return Ok(Cli::from_arg_matches(&matches)?);
     };
     let Ok(Some(path)) = sub.try_get_one::<std::path::PathBuf>("config") else {
-        return Ok(Cli::from_arg_matches(&matches)?);
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if let super::Command::Status(status) = &mut cli.command {
+            status.choose(sub)?;
+        }
+        return Ok(cli);
     };
     let root = Cli::command();
     let command = root

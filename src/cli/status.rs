@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, ValueEnum};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::Value;
@@ -29,12 +31,7 @@ const SERVER_DEFAULT: &str = "127.0.0.1:6443";
 #[derive(Args, Debug)]
 pub struct StatusArgs {
     /// Any node's API, http://HOST:PORT [default: the kubeconfig's, else this machine's]
-    #[arg(
-        long,
-        env = "KAGERO_SERVER",
-        value_name = "URL",
-        conflicts_with = "kubeconfig"
-    )]
+    #[arg(long, env = "KAGERO_SERVER", value_name = "URL")]
     pub server: Option<String>,
     /// Kubeconfig whose current context is meant [default: kubectl's]
     #[arg(long, env = "KAGERO_KUBECONFIG", value_name = "FILE")]
@@ -83,6 +80,23 @@ impl StatusArgs {
             Output::Table => print!("{}", render(&overview)),
         }
         Ok(())
+    }
+
+    /// Says which of the two ways to name a cluster counts: a flag before the environment, a server before a file.
+    /// Two flags contradict each other.
+    pub(super) fn choose(&mut self, given: &ArgMatches) -> Result<(), clap::Error> {
+        let flag = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+        match (flag("server"), flag("kubeconfig")) {
+            (true, true) => {
+                let problem = "--server and --kubeconfig each name a cluster: say one of them";
+                Err(super::Cli::command().error(ErrorKind::ArgumentConflict, problem))
+            }
+            (false, true) => {
+                self.server = None;
+                Ok(())
+            }
+            (_, false) => Ok(()),
+        }
     }
 
     fn address(&self) -> anyhow::Result<String> {
