@@ -208,15 +208,17 @@ impl Doors {
             else {
                 return finish_or_leave(replies);
             };
-            let (plans, now) = self.plan_all(&view, requests, &mut replies);
-            if plans.is_empty() {
-                return finish_or_leave(replies);
-            }
-            let Some(executed) = self.commit(plans, now, deadline, &mut replies).await else {
+            let now = self.clock.wall();
+            let Planned { writes, unwritten } = self.plan_all(&view, requests, now, &mut replies);
+            let Some(executed) = self.commit(writes, now, deadline, &mut replies).await else {
                 return finish_or_leave(replies);
             };
-            if executed {
+            let certain = self.answer(unwritten, requests, deadline, &mut replies);
+            if !certain.await || replies.iter().all(Option::is_some) {
                 return finish_or_leave(replies);
+            }
+            if executed {
+                continue;
             }
             // A comparison failed, so a newer state than the planned one exists and is about to be published.
             let newer = |known: &Option<Known>| {
@@ -242,33 +244,69 @@ impl Doors {
             .collect()))
     }
 
-    /// Plans what has no reply yet; what needs no write is answered at once.
+    /// Plans what has no reply yet; what makes no sense whatever the state is refused at once.
     fn plan_all(
         &mut self,
         view: &View,
         requests: &[Request],
+        now: jiff::Timestamp,
         replies: &mut [Option<Result<Reply, Status>>],
-    ) -> (Vec<(usize, Plan)>, jiff::Timestamp) {
-        let now = self.clock.wall();
-        let mut plans = Vec::with_capacity(requests.len());
+    ) -> Planned {
+        let mut planned = Planned::default();
         for (at, request) in requests.iter().enumerate() {
             if replies[at].is_some() {
                 continue;
             }
-            match plan(
-                view,
-                request,
-                &mut Stamp {
-                    now,
-                    entropy: &mut self.entropy,
-                },
-            ) {
-                Ok(plan) if plan.transaction.is_some() => plans.push((at, plan)),
+            match self.plan_one(view, request, now) {
+                Ok(plan) if plan.transaction.is_some() => planned.writes.push((at, plan)),
+                Err(status) if matches!(status.code, 400 | 405 | 413 | 415) => {
+                    replies[at] = Some(Err(status));
+                }
+                Ok(_) | Err(_) => planned.unwritten.push(at),
+            }
+        }
+        planned
+    }
+
+    fn plan_one(
+        &mut self,
+        view: &View,
+        request: &Request,
+        now: jiff::Timestamp,
+    ) -> Result<Plan, Status> {
+        let entropy = &mut self.entropy;
+        plan(view, request, &mut Stamp { now, entropy })
+    }
+
+    /// Answers what needs no write, by a view that lacks nothing acknowledged before: another node may lead by now, and
+    /// a commit would have shown it. What does need one by that view is left for the next plan. False if no such view
+    /// is to be had.
+    async fn answer(
+        &mut self,
+        unwritten: Vec<usize>,
+        requests: &[Request],
+        deadline: Instant,
+        replies: &mut [Option<Result<Reply, Status>>],
+    ) -> bool {
+        if unwritten.is_empty() {
+            return true;
+        }
+        let attempt = deadline.min(after(ATTEMPT_MS_MAX));
+        let Ok(Ok(Ok(view))) = timeout_at(attempt, self.peer.send(ReadIndex)).await else {
+            return false;
+        };
+        let Ok(view) = self.clone().read_at_least(view.revision()).await else {
+            return false;
+        };
+        let now = self.clock.wall();
+        for at in unwritten {
+            match self.plan_one(&view, &requests[at], now) {
+                Ok(plan) if plan.transaction.is_some() => {}
                 Ok(plan) => replies[at] = Some(Ok(plan.reply.finish(view.revision()))),
                 Err(status) => replies[at] = Some(Err(status)),
             }
         }
-        (plans, now)
+        true
     }
 
     /// Proposes the plans as one batch and fills in the replies. `Some(true)`: all are answered; `Some(false)`: some
@@ -284,6 +322,9 @@ impl Doors {
             Vec::with_capacity(plans.len()),
             Vec::with_capacity(plans.len()),
         );
+        if plans.is_empty() {
+            return Some(true);
+        }
         for (at, plan) in plans {
             transactions.extend(plan.transaction);
             waiting.push((at, plan.reply));
@@ -375,6 +416,15 @@ impl Doors {
         // Whether news came or the moment passed, the caller tries again until its own deadline.
         let _ = timeout_at(soon, self.known.changed()).await;
     }
+}
+
+/// What is to become of requests.
+#[derive(Default)]
+struct Planned {
+    /// Those that write, with their place among the requests.
+    writes: Vec<(usize, Plan)>,
+    /// The places of those that a state answers without a write.
+    unwritten: Vec<usize>,
 }
 
 /// One try at something that only the leader can do.

@@ -12,7 +12,7 @@ use crate::actors::testing::host::{contact, env};
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
 use crate::raft::{ClusterId, PeerId, Role};
-use crate::resource::{Options, ResourceName, Verb};
+use crate::resource::{Deletion, Options, ResourceName, Verb};
 use crate::store::Store;
 
 fn front(wires: &Wires) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
@@ -92,6 +92,26 @@ async fn a_write_ends_at_its_deadline_though_the_leader_is_known_but_out_of_reac
     let replies = submitted.await.expect("it ends").unwrap();
     assert_eq!(replies[0].as_ref().unwrap_err().code, 503);
     assert!(start.elapsed() < Duration::from_secs(12));
+}
+
+/// Deposed without having heard of it, a node sees a state in which much may be missing.
+#[actix::test]
+async fn a_leader_that_nobody_confirms_answers_nothing_from_its_own_state() {
+    tokio::time::pause();
+    let (front, _) = front(&Wires::default());
+    let mut leading = published(&[1, 2], Some(1));
+    leading.standing.leads = true;
+    front.send(leading).await.unwrap();
+    let mut absent = request();
+    absent.name = Some("none".into());
+    absent.verb = Verb::Delete(Deletion::default());
+    let mut senseless = request();
+    senseless.verb = Verb::Create(serde_json::json!([]));
+    let submitted = front.send(Submit(vec![absent, senseless]));
+    let replies = timeout(Duration::from_secs(60), submitted).await;
+    let codes = replies.expect("it ends").unwrap().into_iter();
+    let codes: Vec<_> = codes.map(|reply| reply.unwrap_err().code).collect();
+    assert_eq!(codes, [503, 400]);
 }
 
 #[actix::test]
