@@ -240,6 +240,28 @@ async fn a_quiet_watch_ends_with_its_client() {
 }
 
 #[actix_web::test]
+async fn a_watch_whose_client_reads_nothing_ends_all_the_same() {
+    let server = Server::start();
+    let mut observer = server.client().await;
+    // More than what fits between the two, so that the server cannot get rid of it.
+    for n in 0..20 {
+        let notes = json!({"a": "x".repeat(100_000)});
+        let body = json!({"metadata": {"name": format!("n{n}"), "annotations": notes}});
+        let create = request("POST", "/api/v1/namespaces", body.to_string());
+        assert_eq!(read(send(&mut observer, create).await).await.0, 201);
+    }
+    let mut stream = server.stream().await;
+    let head = "GET /api/v1/namespaces?watch=true&timeoutSeconds=1 HTTP/1.1\r\nhost: test\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let opened = async { while open_watches(&mut observer).await == 0 {} };
+    tokio::time::timeout(DEADLINE, opened).await.unwrap();
+    let ended = async { while open_watches(&mut observer).await > 0 {} };
+    tokio::time::timeout(DEADLINE, ended)
+        .await
+        .expect("the watch ends though nobody reads it");
+}
+
+#[actix_web::test]
 async fn events_arrive_as_they_happen() {
     let server = Server::start();
     let mut watcher = server.client().await;

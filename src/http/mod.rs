@@ -9,6 +9,7 @@ mod accept;
 mod answer;
 mod app;
 mod body;
+mod connection;
 mod context;
 mod continuation;
 mod discovery;

@@ -7,6 +7,7 @@ use actix_web::http::{ConnectionType, Method};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
+use super::connection::Limit;
 use super::context::Context;
 use super::identity::Identity;
 use super::metrics::Label;
@@ -29,6 +30,8 @@ pub(super) struct Call {
     pub(super) identity: Identity,
     /// What it counts as.
     pub(super) label: Label,
+    /// How long its client may keep the answer from being sent.
+    pub(super) limit: Limit,
 }
 
 impl Call {
@@ -123,6 +126,7 @@ async fn dispatch(
         headers: request.headers().clone(),
         identity: Identity::of(request),
         label,
+        limit: request.conn_data().cloned().unwrap_or_default(),
     };
     match verb {
         Verb::Get => match call.place.subresource.as_deref() {

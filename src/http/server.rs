@@ -14,8 +14,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::State;
 use super::app::application;
+use super::connection::Connection;
 use super::context::Context;
-use crate::env::network::{BoxStream, Listener};
+use crate::env::network::Listener;
 
 /// Connections served at once; more wait in the listener's backlog. A watcher holds one (1,000 are designed for), and
 /// each costs about 20 KB.
@@ -41,9 +42,12 @@ pub async fn serve(mut listener: Box<dyn Listener>, state: State) {
         .client_disconnect_timeout(DISCONNECT)
         // A client that is gone must end its watch now, not at the next event.
         .h1_allow_half_closed(false)
+        .on_connect_ext(|connection: &Connection, data| {
+            data.insert(connection.limit());
+        })
         .h1(application);
     let service =
-        ServiceFactory::<(BoxStream, Option<SocketAddr>)>::new_service(&factory, ()).await;
+        ServiceFactory::<(Connection, Option<SocketAddr>)>::new_service(&factory, ()).await;
     let Ok(service) = service else {
         unreachable!("the application has no part that can fail to start");
     };
@@ -60,7 +64,7 @@ pub async fn serve(mut listener: Box<dyn Listener>, state: State) {
             }
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, peer)) => {
-                    let connection = service.call((stream, Some(peer)));
+                    let connection = service.call((Connection::new(stream), Some(peer)));
                     connections.spawn_local(async move {
                         if let Err(error) = connection.await {
                             tracing::debug!(%peer, %error, "connection ended");

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::accept::{self, Form};
 use super::answer;
+use super::connection::LimitGuard;
 use super::context::Context;
 use super::list::CHUNK_BYTES;
 use super::metrics::StreamGuard;
@@ -36,6 +37,8 @@ const DEFAULT_SECONDS: u64 = 1_800;
 const SECONDS_MAX: u64 = 24 * 3_600;
 /// A quiet watcher that takes bookmarks gets one this often (Kubernetes' own interval).
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// A client that reads nothing has so long beyond the watch's end to take what was sent before; else it is cut off.
+const END_GRACE: Duration = Duration::from_secs(5);
 /// Records looked at before other tasks get a turn, while the present objects are sent.
 const SCAN_RECORDS: usize = 256;
 
@@ -69,6 +72,7 @@ pub(super) async fn watch(call: Call) -> Result<HttpResponse, Status> {
             (true, true) => Bookmarks::InitialToo,
         },
         guard: call.context.metrics.stream(call.label),
+        limit: call.limit.set(now + lasts + END_GRACE),
         initial: view.filter(|_| plan.initial).map(|view| Initial {
             start: selection.range().to_owned(),
             view,
@@ -184,6 +188,7 @@ struct Watcher {
     end: Instant,
     ended: bool,
     guard: StreamGuard,
+    limit: LimitGuard,
 }
 
 type Line = Result<Bytes, actix_web::Error>;
@@ -194,7 +199,7 @@ impl Watcher {
         let mut out = Vec::new();
         while out.is_empty() {
             if self.ended {
-                drop(self.guard);
+                drop((self.guard, self.limit));
                 return None;
             }
             if self.initial.is_some() {
