@@ -25,6 +25,10 @@ use etcd::Etcd;
 use frames::Frames;
 use load::{Outcome, Shape, Store, Work, drive, fill};
 
+/// The shipped program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Pause between rounds, so that one store's last work is not charged to the next.
 const REST: Duration = Duration::from_millis(500);
 
