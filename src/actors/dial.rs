@@ -74,14 +74,17 @@ pub(super) async fn dial(
 }
 
 /// A connection from another node, and the Raft peer that dialled, if one did.
-pub(super) struct Greeted {
-    pub(super) outbox: Outbox<FromListener>,
-    pub(super) inbox: Inbox<FromDialler>,
-    pub(super) from: Option<Introduction>,
+pub struct Greeted {
+    /// To the dialler.
+    pub outbox: Outbox<FromListener>,
+    /// From the dialler.
+    pub inbox: Inbox<FromDialler>,
+    /// Who dialled, if it is a Raft peer.
+    pub from: Option<Introduction>,
 }
 
 /// The other end: checks that the dialler speaks this protocol.
-pub(super) async fn greet(mut stream: BoxStream) -> Result<Greeted, ConnectionError> {
+pub async fn greet(mut stream: BoxStream) -> Result<Greeted, ConnectionError> {
     let hello: Hello = read_hello(&mut stream).await?;
     if hello.protocol != PROTOCOL {
         return Err(ConnectionError::Foreign);

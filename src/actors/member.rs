@@ -169,6 +169,9 @@ impl Member {
 
     /// Serves the reads whose index has been applied.
     pub(super) fn serve_reads(&mut self) {
+        if self.reads.is_empty() {
+            return;
+        }
         let view = self.store.view();
         let applied = self.applied;
         let (ready, waiting) = self

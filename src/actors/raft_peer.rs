@@ -32,6 +32,9 @@ const IDLE_MS: u64 = 50;
 /// Strangers whose contacts are kept; more than the members of any cluster, and forgotten once a configuration is known.
 const INTRODUCED_MAX: usize = 64;
 
+/// Bytes of proposals that are proposed as one: as many as one append message carries.
+const PROPOSED_BYTES_MAX: usize = 256 << 10;
+
 /// Begin to take part, either as a founder or as one who joins.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
@@ -189,7 +192,22 @@ impl LeaderMember {
     }
 }
 
-/// The actor. Invariants: `leading` is set only between `BecameLeader` and `LostLeadership`;
+/// Step everything that waits. One for each time the mailbox was empty, so that whatever came together is stepped
+/// together: its entries travel in one message and its effects are told once.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Flush;
+
+/// Proposals that will be one.
+#[derive(Default)]
+struct Proposals {
+    payloads: Vec<Bytes>,
+    bytes: usize,
+    answers: Vec<oneshot::Sender<Result<Outcome, ProposeError>>>,
+}
+
+/// The actor. Invariants: while something waits in `inputs` or `proposals`, a `Flush` is on its way; what is in
+/// `proposals` came after all of `inputs`; `leading` is set only between `BecameLeader` and `LostLeadership`;
 /// `contacts` are those of the newest configuration in the log.
 pub struct RaftPeer {
     id: PeerId,
@@ -199,6 +217,8 @@ pub struct RaftPeer {
     neighbours: Neighbours,
     metrics: RaftMetrics,
     member: Option<Member>,
+    inputs: Vec<Input>,
+    proposals: Proposals,
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
     /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
@@ -224,18 +244,70 @@ impl RaftPeer {
             neighbours,
             metrics,
             member: None,
+            inputs: Vec::new(),
+            proposals: Proposals::default(),
             timer: None,
             introduced: BTreeMap::new(),
         }
     }
 
-    /// Steps the core and performs what it returns.
+    /// Steps the core, first with what waits, and performs what it returns.
     fn step(&mut self, input: Input) {
-        let now = self.clock.now();
-        if let Some(member) = &mut self.member {
-            let ready = member.raft.step(input, now);
-            self.perform(ready);
+        self.seal_proposals();
+        self.inputs.push(input);
+        self.step_inputs();
+    }
+
+    /// Steps the core soon, together with what else has come by then.
+    fn step_soon(&mut self, input: Input, ctx: &mut Context<Self>) {
+        self.seal_proposals();
+        self.flush_soon(ctx);
+        self.inputs.push(input);
+    }
+
+    /// The same for proposals.
+    fn propose_soon(&mut self, proposed: Proposals, ctx: &mut Context<Self>) {
+        if self.proposals.bytes + proposed.bytes > PROPOSED_BYTES_MAX {
+            self.seal_proposals();
         }
+        self.flush_soon(ctx);
+        self.proposals.bytes += proposed.bytes;
+        self.proposals.payloads.extend(proposed.payloads);
+        self.proposals.answers.extend(proposed.answers);
+    }
+
+    fn flush_soon(&self, ctx: &mut Context<Self>) {
+        if self.inputs.is_empty() && self.proposals.answers.is_empty() {
+            ctx.notify(Flush);
+        }
+    }
+
+    /// Makes the waiting proposals one input.
+    fn seal_proposals(&mut self) {
+        let Proposals {
+            payloads, answers, ..
+        } = std::mem::take(&mut self.proposals);
+        if let (false, Some(member)) = (payloads.is_empty(), &mut self.member) {
+            let tag = member.tag(Pending::Propose(answers));
+            self.inputs.push(Input::Propose(tag, payloads));
+        }
+    }
+
+    fn step_inputs(&mut self) {
+        let now = self.clock.now();
+        let inputs = std::mem::take(&mut self.inputs);
+        let ticked = inputs.iter().any(|input| matches!(input, Input::Tick));
+        let mut all = Ready::default();
+        for input in inputs {
+            let Some(member) = &mut self.member else {
+                return;
+            };
+            let ready = member.raft.step(input, now);
+            if let Some(first) = all.append(ready) {
+                self.perform(first, false);
+            }
+        }
+        self.perform(all, ticked);
     }
 
     /// Sets the timer for the core's next deadline.
@@ -289,10 +361,19 @@ impl Handler<TakePart> for RaftPeer {
 impl Handler<EnvelopesReceived> for RaftPeer {
     type Result = ();
 
-    fn handle(&mut self, EnvelopesReceived(envelopes): EnvelopesReceived, _: &mut Self::Context) {
+    fn handle(&mut self, EnvelopesReceived(envelopes): EnvelopesReceived, ctx: &mut Self::Context) {
         for envelope in envelopes {
-            self.step(Input::Message(envelope));
+            self.step_soon(Input::Message(envelope), ctx);
         }
+    }
+}
+
+impl Handler<Flush> for RaftPeer {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.seal_proposals();
+        self.step_inputs();
     }
 }
 
@@ -333,7 +414,7 @@ impl Handler<Propose> for RaftPeer {
             time_ms,
             transactions,
         }: Propose,
-        _: &mut Self::Context,
+        ctx: &mut Self::Context,
     ) -> Self::Result {
         let count = transactions.len();
         let Some(member) = &mut self.member else {
@@ -356,8 +437,12 @@ impl Handler<Propose> for RaftPeer {
                 .encode(),
             );
         }
-        let tag = member.tag(Pending::Propose(answers));
-        self.step(Input::Propose(tag, payloads));
+        let proposed = Proposals {
+            bytes: payloads.iter().map(Bytes::len).sum(),
+            payloads,
+            answers,
+        };
+        self.propose_soon(proposed, ctx);
         Box::pin(async move {
             let mut outcomes = Vec::with_capacity(count);
             for receiver in receivers {
@@ -371,13 +456,13 @@ impl Handler<Propose> for RaftPeer {
 impl Handler<ReadIndex> for RaftPeer {
     type Result = LocalBoxFuture<'static, Result<View, ProposeError>>;
 
-    fn handle(&mut self, _: ReadIndex, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: ReadIndex, ctx: &mut Self::Context) -> Self::Result {
         let Some(member) = &mut self.member else {
             return Box::pin(async { Err(ProposeError::NotMember) });
         };
         let (answer, receiver) = oneshot::channel();
         let tag = member.tag(Pending::Read(answer));
-        self.step(Input::Read(tag));
+        self.step_soon(Input::Read(tag), ctx);
         Box::pin(async move { receiver.await.unwrap_or(Err(ProposeError::Unknown)) })
     }
 }
@@ -430,8 +515,9 @@ impl Handler<GetHistory> for RaftPeer {
 }
 
 impl RaftPeer {
-    /// Performs the core's output, in the order its documentation demands.
-    fn perform(&mut self, ready: Ready) {
+    /// Performs the core's output, in the order its documentation demands. The figures are taken with every tick and
+    /// change of role, which is more often than anybody reads them.
+    fn perform(&mut self, ready: Ready, ticked: bool) {
         let now = self.clock.now();
         let Some(member) = &mut self.member else {
             return;
@@ -449,9 +535,9 @@ impl RaftPeer {
             member.answer_read(tag, index);
         }
         member.serve_reads();
-        let status = member.raft.status(now);
-        if *member.contacts != status.configuration.contacts {
-            member.contacts = Arc::new(status.configuration.contacts.clone());
+        let contacts = &member.raft.configuration().contacts;
+        if *member.contacts != *contacts {
+            member.contacts = Arc::new(contacts.clone());
             self.introduced.clear();
         }
         if !ready.messages.is_empty() {
@@ -461,29 +547,33 @@ impl RaftPeer {
                 contacts,
             });
         }
-        self.metrics.observe(&status, &member.store.view());
-        self.publish(&status, events, restored);
+        if ticked || ready.role_changed {
+            self.metrics
+                .observe(&member.raft.status(now), &member.store.view());
+        }
+        self.publish(events, restored);
         if ready.snapshot_wanted {
             self.give_snapshot();
         }
     }
 
     /// Tells the store front and, while leading, the leader's team.
-    fn publish(&mut self, status: &Status, events: Vec<Event>, restored: bool) {
+    fn publish(&mut self, events: Vec<Event>, restored: bool) {
         let Some(member) = &mut self.member else {
             return;
         };
-        let own_term_applied = status.role == Role::Leader && member.applied_term == status.term;
-        let leading = own_term_applied.then_some(status.term);
+        let (role, term) = (member.raft.role(), member.raft.term());
+        let own_term_applied = role == Role::Leader && member.applied_term == term;
+        let leading = own_term_applied.then_some(term);
         let lost = member.leading.is_some() && member.leading != leading;
         let won = leading.is_some() && member.leading != leading;
         member.leading = leading;
         let standing = Standing {
             cluster: member.cluster,
             id: self.id,
-            role: status.role,
-            term: status.term,
-            leader: status.leader,
+            role,
+            term,
+            leader: member.raft.leader(),
             contacts: member.contacts.clone(),
             leads: leading.is_some(),
         };
@@ -504,7 +594,7 @@ impl RaftPeer {
             }
             if won {
                 neighbour.became.do_send(BecameLeader {
-                    term: status.term,
+                    term,
                     view: view.clone(),
                 });
             } else if leading.is_some() && !events.is_empty() {

@@ -176,11 +176,23 @@ impl Raft {
         self.out.id
     }
 
-    pub(super) fn term(&self) -> Term {
+    /// The leader it follows, or itself.
+    pub fn leader(&self) -> Option<PeerId> {
+        self.leader
+    }
+
+    /// The newest configuration in the log.
+    pub fn configuration(&self) -> &Configuration {
+        self.log.configuration()
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
         self.out.term
     }
 
-    pub(super) fn role(&self) -> Role {
+    /// Its role.
+    pub fn role(&self) -> Role {
         match self.part {
             Part::Follower => Role::Follower,
             Part::PreCandidate(_) => Role::PreCandidate,

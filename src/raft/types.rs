@@ -329,3 +329,20 @@ pub struct Ready {
     /// Asked again only after 10 s, or if what was given is no longer in the log.
     pub snapshot_wanted: bool,
 }
+
+impl Ready {
+    /// Takes the next step's output behind this one's, to be performed as one. Give back what must come first, because
+    /// the next step restores a snapshot.
+    pub fn append(&mut self, next: Self) -> Option<Self> {
+        if next.restore.is_some() {
+            return Some(std::mem::replace(self, next));
+        }
+        self.committed.extend(next.committed);
+        self.proposed.extend(next.proposed);
+        self.reads.extend(next.reads);
+        self.messages.extend(next.messages);
+        self.role_changed |= next.role_changed;
+        self.snapshot_wanted |= next.snapshot_wanted;
+        None
+    }
+}
