@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
-use super::joiner::{Joiner, Linked};
+use super::joiner::{Adopt, Joiner, Linked};
 use super::node_agent::NodeAgent;
 use super::node_messages::{
     AssignPods, DescribeNode, NodeDescription, PodReport, PodReports, WireAssignment,
@@ -211,6 +211,8 @@ impl Handler<LinkOpened> for LinkEnd {
             parts: Vec::new(),
             assigned: false,
         });
+        // A leader speaks, so its generation has begun; whoever still belongs to an earlier one follows.
+        self.joiner.do_send(Adopt(cluster));
         self.joiner.do_send(Linked(true));
         self.describe(LinkUp::Opened, ctx);
         self.next_link

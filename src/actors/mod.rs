@@ -27,6 +27,7 @@ mod node_operations;
 mod node_status;
 pub mod peers;
 pub mod raft_peer;
+pub mod recovery;
 mod refusals;
 pub mod registration;
 mod removal;

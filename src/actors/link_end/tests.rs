@@ -52,11 +52,20 @@ async fn open(
     term: Term,
     to: PeerId,
 ) -> (LinkId, mpsc::Receiver<LinkUp>) {
-    let (answers, said) = mpsc::channel(ANSWERS_MAX);
     let cluster = ClusterId {
         id: cluster,
         generation: 0,
     };
+    open_of(end, cluster, term, to).await
+}
+
+async fn open_of(
+    end: &Addr<LinkEnd>,
+    cluster: ClusterId,
+    term: Term,
+    to: PeerId,
+) -> (LinkId, mpsc::Receiver<LinkUp>) {
+    let (answers, said) = mpsc::channel(ANSWERS_MAX);
     let opened = LinkOpened {
         cluster,
         term,
@@ -86,6 +95,21 @@ async fn only_the_newest_leader_of_its_own_cluster_is_obeyed() {
             assert!(matches!(answer, Some(LinkUp::Refused(_))), "{what}");
             assert!(said.recv().await.is_none(), "{what}: the connection ends");
         }
+    }
+}
+
+/// A generation ends all terms of the one before, however high they were, and there is no way back.
+#[actix::test]
+async fn a_later_generation_is_obeyed_and_an_earlier_one_refused() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
+    let cases = [(0, 9, true), (1, 2, true), (0, 99, false), (1, 1, false)];
+    for (generation, term, obeyed) in cases {
+        let cluster = ClusterId { id: 1, generation };
+        let (_, mut said) = open_of(&end, cluster, term, OWN).await;
+        let answer = said.recv().await;
+        let opened = matches!(answer, Some(LinkUp::Opened(_)));
+        assert_eq!(opened, obeyed, "generation {generation}, term {term}");
     }
 }
 
