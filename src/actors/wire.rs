@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::messages::{ClusterStatus, OpenLog};
-use super::node_messages::{NodeDescription, PodReport, WireAssignment};
+use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
 use super::raft_peer::survivor::{BeginGeneration, MakePromise};
 use crate::raft::{ClusterId, Configuration, Envelope, PeerId, Position, Testimony};
 use crate::resource::{Reply, Request, Status};
@@ -187,6 +187,9 @@ pub enum LinkDown {
 /// Node to leader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum LinkUp {
+    /// Said before `Opened` to a leader of a later generation than the one that told this node its pods: what it was told
+    /// and has. The leader may know nothing of it, and must before it says what is wanted.
+    Holds(Vec<HeldPod>),
     /// The link is open; what the node has.
     Opened(NodeDescription),
     /// The link is refused.
