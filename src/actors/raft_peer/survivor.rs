@@ -262,3 +262,6 @@ fn first_configuration(winner: PeerId, survivors: BTreeMap<PeerId, Bytes>) -> Co
         ..Configuration::default()
     }
 }
+
+#[cfg(test)]
+mod tests;
