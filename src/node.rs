@@ -28,6 +28,7 @@ use crate::actors::node_agent::NodeAgent;
 use crate::actors::node_links::NodeLinks;
 use crate::actors::peers::Peers;
 use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
+use crate::actors::recovery::{Around, Recoverer};
 use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
 use crate::actors::store_front::StoreFront;
@@ -145,6 +146,7 @@ struct Parts {
     caller: Addr<Caller>,
     membership: Addr<Membership>,
     joiner: Addr<Joiner>,
+    recoverer: Addr<Recoverer>,
     link: Addr<LinkEnd>,
     agent: Addr<NodeAgent>,
     logs: Addr<Logs>,
@@ -262,6 +264,18 @@ impl Parts {
         let cluster = joiner.subscribe();
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
+        let recoverer = Recoverer::new(Around {
+            id,
+            contact: contact.clone(),
+            seeds: options.seeds.clone(),
+            peer: peer.clone(),
+            joiner: joiner.clone(),
+            caller: caller.clone(),
+            known: known.clone(),
+            clock: env.clock.clone(),
+            entropy: env.entropy.clone(),
+        })
+        .start();
         let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
         Ok(Self {
             peer,
@@ -269,6 +283,7 @@ impl Parts {
             caller,
             membership,
             joiner,
+            recoverer,
             link,
             agent,
             logs,
@@ -285,6 +300,7 @@ impl Parts {
             watch: self.front.clone().recipient(),
             logs: self.logs.clone().recipient(),
             cluster: self.front.clone().recipient(),
+            recovery: self.recoverer.clone().recipient(),
             registry,
             clock: env.clock.clone(),
             entropy: env.entropy.clone(),
@@ -307,6 +323,7 @@ impl Parts {
             front: self.front.clone(),
             membership: self.membership.clone(),
             joiner: self.joiner.clone(),
+            recoverer: self.recoverer.clone(),
             caller: self.caller.clone(),
             link: self.link.clone(),
             agent: self.agent.clone(),

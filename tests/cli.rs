@@ -24,13 +24,21 @@ fn said(output: Output) -> (i32, String, String) {
 fn help_shows_examples_and_hides_what_is_internal() {
     let (code, out, err) = said(kagero(&["--help"], &[]));
     assert_eq!((code, err.as_str()), (0, ""));
-    for shown in ["run", "dev", "demo", "status", "completion", "Examples:"] {
+    for shown in [
+        "run",
+        "dev",
+        "demo",
+        "status",
+        "recover",
+        "completion",
+        "Examples:",
+    ] {
         assert!(out.contains(shown), "{shown} is missing in:\n{out}");
     }
     for hidden in ["pause", "web "] {
         assert!(!out.contains(hidden), "{hidden} is shown in:\n{out}");
     }
-    for command in ["run", "dev", "demo", "status"] {
+    for command in ["run", "dev", "demo", "status", "recover"] {
         let (code, out, _) = said(kagero(&[command, "--help"], &[]));
         assert!(code == 0 && out.contains("Examples:"), "{command}:\n{out}");
     }
@@ -38,7 +46,7 @@ fn help_shows_examples_and_hides_what_is_internal() {
 
 #[test]
 fn bad_usage_ends_with_2_and_names_flag_and_value() {
-    let table: [(&[&str], &[&str]); 6] = [
+    let table: [(&[&str], &[&str]); 8] = [
         (&["frobnicate"], &["frobnicate"]),
         (&["run", "--voters", "2", "--init"], &["--voters", "'2'"]),
         (
@@ -48,6 +56,9 @@ fn bad_usage_ends_with_2_and_names_flag_and_value() {
         (&["run", "--init", "--log", "a=b=c"], &["--log", "a=b=c"]),
         (&["run"], &["--seeds", "--init"]),
         (&["demo", "--nodes", "2"], &["--nodes", "'2'"]),
+        // Standard input is no terminal here.
+        (&["recover", "--dead", "n2"], &["--yes", "--dry-run"]),
+        (&["recover", "--yes", "--dry-run"], &["--yes", "--dry-run"]),
     ];
     for (arguments, parts) in table {
         let (code, out, err) = said(kagero(arguments, &[]));

@@ -54,6 +54,13 @@ fn a_changed_config_map_reaches_its_pod() {
 }
 
 #[test]
+fn an_operator_recovers_from_the_loss_of_a_majority() {
+    for seed in [SEED, SEED + 1] {
+        assert_saw(&held("majority_lost", seed), "settled");
+    }
+}
+
+#[test]
 fn a_leader_that_is_cut_off_steps_down_and_rejoins() {
     held("partition", SEED);
 }

@@ -1,6 +1,7 @@
 //! What `kagero status` prints, from the leader's consensus state and its store.
 
 use super::messages::{ClusterStatus, MemberStatus};
+use super::recovery::record;
 use super::wire::Contact;
 use crate::raft::{ClusterId, PeerId, Status};
 use crate::store::View;
@@ -31,6 +32,7 @@ pub(super) fn describe_members(
         voters_wanted,
         revision: view.revision(),
         keys: view.len() as u64,
+        recovery: record::find(view, cluster.generation),
         members,
     }
 }

@@ -35,6 +35,11 @@ const UNLINKED_MS_MAX: u64 = 5_000;
 #[rtype(result = "()")]
 pub struct Linked(pub bool);
 
+/// This node's cluster has begun a later generation: belong to that.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Adopt(pub ClusterId);
+
 /// Belong to this new cluster (its founder asks).
 #[derive(Message)]
 #[rtype(result = "Result<(), String>")]
@@ -70,7 +75,8 @@ pub struct Introduction {
     pub voters_wanted: usize,
 }
 
-/// The actor. Invariant: `cluster`, once set, never changes: this incarnation belongs to it for ever.
+/// The actor. Invariant: `cluster`, once set, changes to its later generations only: this incarnation belongs to it for
+/// ever.
 pub struct Joiner {
     introduction: Introduction,
     caller: Addr<Caller>,
@@ -160,6 +166,11 @@ impl Joiner {
     /// Hears of the cluster once there is one.
     pub fn subscribe(&self) -> watch::Receiver<Option<ClusterId>> {
         self.cluster.subscribe()
+    }
+
+    fn may_belong_to(&self, cluster: ClusterId) -> bool {
+        let own = self.cluster();
+        own.is_none_or(|own| own == cluster || own.precedes(cluster))
     }
 
     fn cluster(&self) -> Option<ClusterId> {
@@ -267,13 +278,16 @@ impl Joiner {
         }
     }
 
-    /// Whom of these to ask for admission: those who know a leader before others, each in turn.
+    /// Whom of these to ask for admission: of the latest generation, those who know a leader before others, each in turn.
     fn guide(
         &self,
         identities: &BTreeMap<String, Identity>,
         wanted: impl Fn(&Identity) -> bool,
     ) -> Option<String> {
-        let wanted: Vec<_> = identities.iter().filter(|(_, who)| wanted(who)).collect();
+        let mut wanted: Vec<_> = identities.iter().filter(|(_, who)| wanted(who)).collect();
+        let generation = |who: &Identity| who.cluster.map(|cluster| cluster.generation);
+        let latest = wanted.iter().map(|(_, who)| generation(who)).max();
+        wanted.retain(|(_, who)| Some(generation(who)) == latest);
         let knowing = wanted.iter().filter(|(_, who)| who.leader.is_some());
         let knowing: Vec<_> = knowing.copied().collect();
         let asked = if knowing.is_empty() { wanted } else { knowing };
@@ -392,7 +406,7 @@ impl Joiner {
 
     fn take_part(&mut self, cluster: ClusterId, founding: Option<Configuration>) {
         assert!(
-            self.cluster().is_none_or(|own| own == cluster),
+            self.may_belong_to(cluster),
             "an incarnation belongs to one cluster for ever"
         );
         self.cluster.send_replace(Some(cluster));
@@ -466,11 +480,11 @@ impl Handler<JoinTried> for Joiner {
         self.busy = false;
         self.attempts = self.attempts.wrapping_add(1);
         match result {
-            Ok(cluster) if self.cluster().is_none_or(|own| own == cluster) => {
+            Ok(cluster) if self.may_belong_to(cluster) => {
                 self.registered = true;
                 self.founding = None;
                 self.unlinked_since = self.unlinked_since.map(|_| Instant::now());
-                if self.cluster().is_none() {
+                if self.cluster() != Some(cluster) {
                     self.take_part(cluster, None);
                 }
             }
@@ -513,6 +527,17 @@ impl Handler<Form> for Joiner {
                 self.take_part(cluster, Some(configuration));
                 Ok(())
             }
+        }
+    }
+}
+
+impl Handler<Adopt> for Joiner {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(cluster): Adopt, _: &mut Self::Context) {
+        if self.cluster().is_some_and(|own| own.precedes(cluster)) {
+            self.founding = None;
+            self.take_part(cluster, None);
         }
     }
 }

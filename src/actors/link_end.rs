@@ -2,15 +2,16 @@
 //!
 //! Deliberately without any idea of what a pod is: assignments go to the node agent, reports come from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use actix::prelude::*;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::joiner::{Joiner, Linked};
+use super::joiner::{Adopt, Joiner, Linked};
 use super::node_agent::NodeAgent;
 use super::node_messages::{
-    AssignPods, DescribeNode, NodeDescription, PodReport, PodReports, WireAssignment,
+    AssignPods, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports, WireAssignment,
 };
 use super::wire::{LinkDown, LinkUp};
 use crate::raft::{ClusterId, PeerId, Term};
@@ -37,6 +38,9 @@ pub const ANSWERS_MAX: usize = 256;
 
 /// Reports in one frame: of some KB each, so far below a frame's bound.
 const REPORTS_MAX: usize = 256;
+
+/// Bytes of pods after which a frame of them is full: with the largest pod and its status still below a frame's bound.
+const HELD_BYTES: usize = 1 << 20;
 
 /// It said something.
 #[derive(Message)]
@@ -81,8 +85,10 @@ pub struct LinkEnd {
     next_link: LinkId,
     /// For which link the agent is describing the node.
     describing: Option<LinkId>,
-    /// UIDs of the pods this node is to run.
-    wanted: BTreeSet<String>,
+    /// The pods this node is to run, by UID, as they were told last.
+    wanted: BTreeMap<String, Bytes>,
+    /// The generation whose leader told them.
+    told_by: u64,
     /// The newest report of each of them, for the next leader.
     reports: BTreeMap<String, PodReport>,
 }
@@ -99,7 +105,8 @@ impl LinkEnd {
             highest: (0, 0),
             next_link: 0,
             describing: None,
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            told_by: 0,
             reports: BTreeMap::new(),
         }
     }
@@ -109,13 +116,13 @@ impl LinkEnd {
         if full {
             self.wanted.clear();
         }
-        self.wanted
-            .extend(upsert.iter().map(|assignment| assignment.uid.clone()));
+        let told = |assignment: &WireAssignment| (assignment.uid.clone(), assignment.pod.clone());
+        self.wanted.extend(upsert.iter().map(told));
         for uid in remove {
             self.wanted.remove(uid);
         }
         let wanted = &self.wanted;
-        self.reports.retain(|uid, _| wanted.contains(uid));
+        self.reports.retain(|uid, _| wanted.contains_key(uid));
     }
 
     /// Says something to the leader. A full buffer means that it does not read: the connection is given up, and the
@@ -135,6 +142,31 @@ impl LinkEnd {
         while left.peek().is_some() {
             let some = left.by_ref().take(REPORTS_MAX).collect();
             self.say(LinkUp::Reports(some));
+        }
+    }
+
+    /// Says what this node was told by leaders of earlier generations and has: pods that it has reported on, and that
+    /// have not gone.
+    fn say_held(&mut self) {
+        let held = self.wanted.iter().filter_map(|(uid, pod)| {
+            let report = self.reports.get(uid).filter(|report| !report.gone)?;
+            Some(HeldPod {
+                uid: uid.clone(),
+                pod: pod.clone(),
+                status: report.status.clone(),
+            })
+        });
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for pod in held.collect::<Vec<_>>() {
+            bytes += pod.pod.len() + pod.status.len();
+            part.push(pod);
+            if bytes >= HELD_BYTES {
+                self.say(LinkUp::Holds(std::mem::take(&mut part)));
+                bytes = 0;
+            }
+        }
+        if !part.is_empty() {
+            self.say(LinkUp::Holds(part));
         }
     }
 
@@ -211,7 +243,12 @@ impl Handler<LinkOpened> for LinkEnd {
             parts: Vec::new(),
             assigned: false,
         });
+        // A leader speaks, so its generation has begun; whoever still belongs to an earlier one follows.
+        self.joiner.do_send(Adopt(cluster));
         self.joiner.do_send(Linked(true));
+        if cluster.generation > self.told_by {
+            self.say_held();
+        }
         self.describe(LinkUp::Opened, ctx);
         self.next_link
     }
@@ -243,6 +280,9 @@ impl Handler<LinkDownReceived> for LinkEnd {
                 let first = full && !current.assigned;
                 current.assigned |= full;
                 self.want(full, &upsert, &remove);
+                if full {
+                    self.told_by = generation;
+                }
                 self.agent.do_send(AssignPods {
                     generation,
                     term,
@@ -280,7 +320,7 @@ impl Handler<PodReports> for LinkEnd {
     fn handle(&mut self, PodReports(reports): PodReports, _: &mut Self::Context) {
         for report in reports
             .iter()
-            .filter(|report| self.wanted.contains(&report.uid))
+            .filter(|report| self.wanted.contains_key(&report.uid))
         {
             self.reports.insert(report.uid.clone(), report.clone());
         }

@@ -17,7 +17,7 @@ use crate::raft::{
     BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId, Config, Configuration, Entry, Index, Payload,
     PeerId, Raft, Rejected, Snapshot, Start, Tag, Term,
 };
-use crate::store::{Command, Event, Outcome, Store, View};
+use crate::store::{Command, Event, Operation, Outcome, Store, View};
 
 /// What exists only inside a cluster.
 pub(super) struct Member {
@@ -38,6 +38,18 @@ pub(super) struct Member {
     pub(super) applied: Index,
     /// The term of the entry at `applied`.
     pub(super) applied_term: Term,
+    /// It began a generation, and nobody was told yet: whoever watches must begin anew.
+    pub(super) begun: bool,
+}
+
+/// What a new generation begins with, beside the log that won.
+pub(super) struct Beginning {
+    pub(super) cluster: ClusterId,
+    /// Its terms come after this one.
+    pub(super) term: Term,
+    pub(super) configuration: Configuration,
+    /// The record of the recovery.
+    pub(super) operations: Vec<Operation>,
 }
 
 /// A request the core has not yet answered.
@@ -76,7 +88,57 @@ impl Member {
             reads: VecDeque::new(),
             applied,
             applied_term,
+            begun: false,
         }
+    }
+
+    /// The part of the one whose log wins, in the generation that begins with it: its whole log, what was not committed
+    /// included, is the founding state. Those who proposed the rest here are answered: it is in force now.
+    pub(super) fn begin(
+        mut self,
+        id: PeerId,
+        config: Config,
+        beginning: Beginning,
+        now: Duration,
+        entropy: StdRng,
+    ) -> Self {
+        let tail = self.raft.uncommitted();
+        // Nobody is told of these changes one by one: whoever watches lists anew.
+        let _ = self.apply(tail);
+        let Beginning {
+            cluster,
+            term,
+            configuration,
+            operations,
+        } = beginning;
+        self.store.begin_generation(cluster.generation, &operations);
+        let contacts = Arc::new(configuration.contacts.clone());
+        let (_, index) = self.raft.log_end();
+        let start = Start::Recovered {
+            index,
+            term,
+            configuration,
+        };
+        Self {
+            cluster,
+            raft: Raft::new(config, id, cluster, start, now, entropy),
+            contacts,
+            applied: index,
+            applied_term: term,
+            waiters: Waiters::default(),
+            tags: BTreeMap::new(),
+            reads: VecDeque::new(),
+            leading: None,
+            told: None,
+            begun: true,
+            // Proposals go on being numbered: the store remembers the last generation's.
+            ..self
+        }
+    }
+
+    /// Whether it holds a state at all; one who joins does not until the first snapshot.
+    pub(super) fn has_state(&self) -> bool {
+        self.applied > 0
     }
 
     /// A fresh tag for a request.

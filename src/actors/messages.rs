@@ -2,6 +2,7 @@
 //!
 //! Deliberately only the shared ones: what one actor alone understands stands in that actor's file.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -122,8 +123,80 @@ pub struct ClusterStatus {
     pub revision: u64,
     /// Keys in the leader's store.
     pub keys: u64,
+    /// The newest recovery from a lost majority, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryRecord>,
     /// Every member, by name.
     pub members: Vec<MemberStatus>,
+}
+
+/// Recover from the loss of a majority, coordinated by this node; without `confirm` only say what would be done.
+#[derive(Message, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[rtype(result = "Result<Recovery, Status>")]
+pub struct Recover {
+    /// Names of members that the operator vouches are gone for good.
+    #[serde(default)]
+    pub dead: BTreeSet<String>,
+    /// The token of the plan that was agreed to.
+    #[serde(default)]
+    pub confirm: Option<String>,
+}
+
+/// A recovery, planned or done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// What will be, or was, done.
+    pub record: RecoveryRecord,
+    /// What [`Recover::confirm`] must say for this plan.
+    pub confirm: String,
+    /// The new generation's first revision, once it is done.
+    pub revision: Option<u64>,
+}
+
+/// What stays known of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryRecord {
+    /// The generation that begins.
+    pub generation: u64,
+    /// The generation that ended.
+    pub from_generation: u64,
+    /// When it was confirmed, RFC 3339; "" of a plan.
+    pub time: String,
+    /// The node that an operator asked.
+    pub coordinator: String,
+    /// The node whose log won.
+    pub winner: String,
+    /// That log's last term.
+    pub last_term: u64,
+    /// That log's last index.
+    pub last_index: u64,
+    /// The highest index that a survivor knew to be committed. What the winner's log has beyond it is kept.
+    pub commit_index: u64,
+    /// What may have been lost, in a sentence.
+    pub may_be_lost: String,
+    /// Every member of the last configuration.
+    pub members: Vec<RecoveryMember>,
+}
+
+/// A member at the time of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryMember {
+    /// Node name.
+    pub name: String,
+    /// Incarnation, 16 hex digits.
+    pub incarnation: String,
+    /// `voter` or `standby`.
+    pub role: String,
+    /// Why it counts as dead; "" of a survivor.
+    pub dead: String,
+    /// Last term of a survivor's log.
+    pub last_term: u64,
+    /// Last index of a survivor's log.
+    pub last_index: u64,
 }
 
 /// One Raft member.

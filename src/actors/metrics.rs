@@ -19,6 +19,7 @@ pub struct RaftMetrics {
     applied: IntGauge,
     leads: IntGauge,
     leader_changes: IntCounter,
+    generation: IntGauge,
     voters: IntGauge,
     keys: IntGauge,
     revision: IntGauge,
@@ -68,6 +69,11 @@ impl RaftMetrics {
                 "1 while this node leads, else 0",
             )?,
             leader_changes,
+            generation: gauge(
+                registry,
+                "kagero_cluster_generation",
+                "Recoveries from a lost majority that this node's cluster has had",
+            )?,
             voters: gauge(
                 registry,
                 "kagero_raft_voters",
@@ -95,7 +101,8 @@ impl RaftMetrics {
     }
 
     /// Takes over the state after a step.
-    pub(super) fn observe(&self, status: &Status, view: &View) {
+    pub(super) fn observe(&self, generation: u64, status: &Status, view: &View) {
+        self.generation.set(generation as i64);
         self.term.set(status.term as i64);
         self.commit.set(status.commit as i64);
         self.applied.set(status.applied as i64);
@@ -238,11 +245,11 @@ mod tests {
                 .find(|f| f.name() == "kagero_peer_lag_entries");
             lag.map_or(0, |lag| lag.get_metric().len())
         };
-        metrics.observe(&status(1, Some(1), &[2, 3]), &view);
-        metrics.observe(&status(1, None, &[]), &view);
-        metrics.observe(&status(1, Some(1), &[2, 3]), &view);
+        metrics.observe(0, &status(1, Some(1), &[2, 3]), &view);
+        metrics.observe(0, &status(1, None, &[]), &view);
+        metrics.observe(0, &status(1, Some(1), &[2, 3]), &view);
         assert_eq!((metrics.leader_changes.get(), lags()), (1, 2));
-        metrics.observe(&status(2, Some(1), &[3]), &view);
+        metrics.observe(0, &status(2, Some(1), &[3]), &view);
         assert_eq!((metrics.leader_changes.get(), lags()), (2, 1));
     }
 }

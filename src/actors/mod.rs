@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
+mod adoption;
 mod assignments;
 pub mod caller;
 pub mod controller_host;
@@ -27,6 +28,7 @@ mod node_operations;
 mod node_status;
 pub mod peers;
 pub mod raft_peer;
+pub mod recovery;
 mod refusals;
 pub mod registration;
 mod removal;

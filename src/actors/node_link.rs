@@ -17,7 +17,7 @@ use super::dial::{Connection, DialError, dial};
 use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
 use super::metrics::ClusterMetrics;
 use super::node_links::LinkReady;
-use super::node_messages::{NodeDescription, PodReport, WireAssignment};
+use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
 use super::node_status::{UsageMeter, node_status};
 use super::registration::{patch_status, remove_pod, report_pod};
 use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
@@ -107,6 +107,8 @@ pub(super) struct NodeLink {
     /// The Node's status to write, if any.
     status: Option<Value>,
     writing: bool,
+    /// What the node said it holds, before it said that the link is open.
+    held: Vec<HeldPod>,
 }
 
 /// The node spoke.
@@ -144,6 +146,7 @@ impl NodeLink {
             reports: BTreeMap::new(),
             status: None,
             writing: false,
+            held: Vec::new(),
         }
     }
 
@@ -196,6 +199,7 @@ impl NodeLink {
     fn rest(&mut self, ctx: &mut Context<Self>) {
         self.words = None;
         self.complete = false;
+        self.held.clear();
         let rest = self
             .backoff
             .wait(&mut self.around.entropy)
@@ -407,11 +411,13 @@ impl Handler<Heard> for NodeLink {
         }
         self.heard = Instant::now();
         match up {
+            LinkUp::Holds(pods) => self.held.extend(pods),
             LinkUp::Opened(description) => {
                 self.backoff.reset();
                 self.describe(&description, ctx);
                 let (name, id) = (self.target.name.clone(), self.target.id);
-                self.around.ready.do_send(LinkReady { name, id });
+                let held = std::mem::take(&mut self.held);
+                self.around.ready.do_send(LinkReady { name, id, held });
             }
             LinkUp::Alive(description) => {
                 self.usage

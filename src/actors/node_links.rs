@@ -10,23 +10,30 @@ use std::time::Duration;
 use actix::prelude::*;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use super::adoption::{Adoption, adoptions, namespaces};
 use super::assignments::{assignment, needs};
 use super::informer::{CacheBegan, CacheChanged, CacheEnded};
 use super::messages::Submit;
 use super::metrics::ClusterMetrics;
 use super::node_link::{Assign, Hang, Neighbours, NodeLink, Target};
-use super::raft_peer::{GetStatus, RaftPeer};
+use super::node_messages::HeldPod;
+use super::raft_peer::{GetStatus, Propose, ProposeError, RaftPeer};
 use super::registration::registered;
+use crate::control::{EventSource, Level, event};
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::cache::Change;
-use crate::resource::{Cache, ObjectKey};
+use crate::resource::{Cache, ObjectKey, time};
+use crate::store::{Outcome, Revision};
 
 /// How often the cluster's figures are counted anew.
 const COUNT_MS: u64 = 1_000;
+
+/// Pause before pods that could not be written are tried again.
+const ADOPT_AGAIN_MS: u64 = 500;
 
 /// What the parent knows of one link.
 struct Line {
@@ -50,6 +57,8 @@ struct Reign {
     lines: BTreeMap<String, Line>,
     /// Every bound pod's place. Invariant: what the nodes were told, or will be when their link opens.
     placed: BTreeMap<ObjectKey, Place>,
+    /// Nodes that are told everything as soon as the cache has reached a revision: what they hold was written there.
+    awaited: BTreeMap<String, (PeerId, Revision)>,
 }
 
 /// A link opened: its node must be told everything.
@@ -60,6 +69,18 @@ pub(super) struct LinkReady {
     pub(super) name: String,
     /// Its incarnation.
     pub(super) id: PeerId,
+    /// What it holds from an earlier generation.
+    pub(super) held: Vec<HeldPod>,
+}
+
+/// What a node holds was tried to be written.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct AdoptionTried {
+    term: Term,
+    ready: LinkReady,
+    adoptions: Vec<Adoption>,
+    outcomes: Vec<Result<Outcome, ProposeError>>,
 }
 
 /// The actor.
@@ -156,6 +177,73 @@ impl NodeLinks {
         }
     }
 
+    /// Writes what a node holds and the store does not know; then the node is told everything.
+    fn adopt(&mut self, ready: LinkReady, ctx: &mut Context<Self>) {
+        let Some(reign) = &self.reign else { return };
+        let generation = reign.cluster.map_or(0, |cluster| cluster.generation);
+        let adoptions = adoptions(&reign.cache, &ready.name, generation, &ready.held);
+        if adoptions.is_empty() {
+            return reign.assign_all(&ready.name);
+        }
+        let (term, now) = (reign.term, self.clock.wall());
+        let stamp = time::text(now);
+        let mut transactions = namespaces(&reign.cache, &adoptions, &stamp, &mut self.entropy);
+        let before = transactions.len();
+        transactions.extend(adoptions.iter().map(|a| a.transaction.clone()));
+        let proposed = self.peer.send(Propose {
+            time_ms: now.as_millisecond(),
+            transactions,
+        });
+        let me = ctx.address();
+        let writing = async move {
+            // No answer means that the node is stopping.
+            if let Ok(mut outcomes) = proposed.await {
+                outcomes.drain(..before);
+                me.do_send(AdoptionTried {
+                    term,
+                    ready,
+                    adoptions,
+                    outcomes,
+                });
+            }
+        };
+        ctx.spawn(writing.into_actor(self));
+    }
+
+    /// Says of each pod whether it could be kept.
+    fn report_adoptions(&mut self, tried: &AdoptionTried) {
+        let now = self.clock.wall();
+        let mut events = Vec::new();
+        for (adoption, outcome) in tried.adoptions.iter().zip(&tried.outcomes) {
+            let kept = matches!(outcome, Ok(Outcome::Committed { .. }));
+            let (level, reason, message) = if kept {
+                let message = "ran here, but its object was lost with the majority: written again";
+                (Level::Normal, "Adopted", message)
+            } else {
+                let message =
+                    "ran here, but its object was lost and its name is another's: stopped";
+                (Level::Warning, "NotAdopted", message)
+            };
+            tracing::warn!(pod = %adoption.key.name, node = tried.ready.name, reason, "a pod of an earlier generation");
+            let source = EventSource {
+                component: "kagero-recovery",
+                api_version: "v1",
+                kind: "Pod",
+                meta: &adoption.pod.metadata,
+            };
+            events.push(event(
+                source,
+                level,
+                reason,
+                message,
+                now,
+                &mut self.entropy,
+            ));
+        }
+        // Whoever misses them finds the pods' annotation.
+        self.submit.do_send(Submit(events));
+    }
+
     /// Counts pods and nodes for the dashboards.
     fn count(&mut self) {
         let Some(reign) = &self.reign else { return };
@@ -228,6 +316,19 @@ impl Reign {
             upsert,
             remove: Vec::new(),
         });
+    }
+
+    /// Tells everything to the nodes whose pods have arrived in the cache.
+    fn assign_awaited(&mut self) {
+        let reached = self.cache.revision();
+        let ready = self.awaited.iter().filter(|(_, (_, at))| *at <= reached);
+        let ready: Vec<_> = ready.map(|(name, (id, _))| (name.clone(), *id)).collect();
+        for (name, id) in ready {
+            self.awaited.remove(&name);
+            if self.lines.get(&name).is_some_and(|line| line.id == id) {
+                self.assign_all(&name);
+            }
+        }
     }
 
     /// Notes where a pod is bound now; returns where it was, if that has changed.
@@ -322,6 +423,7 @@ impl Handler<CacheBegan> for NodeLinks {
             cache,
             lines: BTreeMap::new(),
             placed,
+            awaited: BTreeMap::new(),
         });
         let asked = self
             .peer
@@ -356,6 +458,7 @@ impl Handler<CacheChanged> for NodeLinks {
         let CacheChanged { cache, changes, .. } = message;
         reign.cache = cache;
         reign.assign_changes(&changes);
+        reign.assign_awaited();
         if changes.iter().any(|change| change.prefix == "nodes") {
             self.reconcile_links(ctx);
         }
@@ -365,15 +468,44 @@ impl Handler<CacheChanged> for NodeLinks {
 impl Handler<LinkReady> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, LinkReady { name, id }: LinkReady, _: &mut Self::Context) {
-        let same = |line: &Line| line.id == id;
-        if let Some(reign) = self
+    fn handle(&mut self, ready: LinkReady, ctx: &mut Self::Context) {
+        let same = |line: &Line| line.id == ready.id;
+        let reign = self.reign.as_ref();
+        if reign.is_some_and(|reign| reign.lines.get(&ready.name).is_some_and(same)) {
+            self.adopt(ready, ctx);
+        }
+    }
+}
+
+impl Handler<AdoptionTried> for NodeLinks {
+    type Result = ();
+
+    fn handle(&mut self, tried: AdoptionTried, ctx: &mut Self::Context) {
+        if self
             .reign
             .as_ref()
-            .filter(|reign| reign.lines.get(&name).is_some_and(same))
+            .is_none_or(|reign| reign.term != tried.term)
         {
-            reign.assign_all(&name);
+            return;
         }
+        if tried.outcomes.iter().any(Result::is_err) {
+            // What this attempt may have written is known by the next.
+            ctx.notify_later(tried.ready, Duration::from_millis(ADOPT_AGAIN_MS));
+            return;
+        }
+        self.report_adoptions(&tried);
+        let revision = |outcome: &Result<Outcome, ProposeError>| match outcome {
+            Ok(Outcome::Committed { revision }) => *revision,
+            Ok(Outcome::Conflict { actual, .. }) => *actual,
+            Err(_) => 0,
+        };
+        let reached = tried.outcomes.iter().map(revision).max();
+        let Some(reign) = &mut self.reign else { return };
+        let LinkReady { name, id, .. } = tried.ready;
+        reign
+            .awaited
+            .insert(name, (id, reached.unwrap_or_default()));
+        reign.assign_awaited();
     }
 }
 

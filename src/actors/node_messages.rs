@@ -81,6 +81,17 @@ pub struct PodReport {
     pub gone: bool,
 }
 
+/// A pod that a node was told to run by a leader of an earlier generation, and has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPod {
+    /// The pod's UID.
+    pub uid: String,
+    /// The pod as it was told last.
+    pub pod: Bytes,
+    /// `PodStatus` as it was reported last.
+    pub status: Bytes,
+}
+
 /// Describe this node for its Node object and for metrics.
 #[derive(Message, Clone, Copy, Debug, Serialize, Deserialize)]
 #[rtype(result = "NodeDescription")]

@@ -25,6 +25,9 @@ use crate::raft::{
     Status, Term,
 };
 use crate::store::{Command, Compacted, Event, Outcome, ProposalId, Revision, Transaction, View};
+use survivor::Promise;
+
+pub mod survivor;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;
@@ -208,7 +211,8 @@ struct Proposals {
 
 /// The actor. Invariants: while something waits in `inputs` or `proposals`, a `Flush` is on its way; what is in
 /// `proposals` came after all of `inputs`; `leading` is set only between `BecameLeader` and `LostLeadership`;
-/// `contacts` are those of the newest configuration in the log.
+/// `contacts` are those of the newest configuration in the log; a `relic` is never stepped again, and its generation is
+/// earlier than `member`'s; `promise` is never below either's generation, once there is one.
 pub struct RaftPeer {
     id: PeerId,
     config: Config,
@@ -219,6 +223,11 @@ pub struct RaftPeer {
     member: Option<Member>,
     inputs: Vec<Input>,
     proposals: Proposals,
+    /// Its part in an earlier generation, which takes no further part itself: read from until this generation's own
+    /// state has come, and what a recovery may begin from.
+    relic: Option<Member>,
+    /// The latest generation it promised somebody.
+    promise: Option<Promise>,
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
     /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
@@ -246,6 +255,8 @@ impl RaftPeer {
             member: None,
             inputs: Vec::new(),
             proposals: Proposals::default(),
+            relic: None,
+            promise: None,
             timer: None,
             introduced: BTreeMap::new(),
         }
@@ -291,6 +302,12 @@ impl RaftPeer {
             let tag = member.tag(Pending::Propose(answers));
             self.inputs.push(Input::Propose(tag, payloads));
         }
+    }
+
+    /// Forgets what waits to be stepped; whoever asked for it learns that its outcome is unknown.
+    fn drop_waiting(&mut self) {
+        self.inputs.clear();
+        self.proposals = Proposals::default();
     }
 
     fn step_inputs(&mut self) {
@@ -341,19 +358,27 @@ impl Handler<TakePart> for RaftPeer {
     type Result = ();
 
     fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) {
-        if self.member.is_some() {
+        if !self.may_take_part(cluster) {
             return;
         }
+        self.freeze();
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
-        self.member = Some(Member::new(
+        let mut member = Member::new(
             self.id,
             self.config.clone(),
             cluster,
             founding,
             now,
             entropy,
-        ));
-        tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), "takes part");
+        );
+        if let Some(relic) = &self.relic {
+            // The store it will be sent remembers the last generation's proposals, by number.
+            member.next_sequence = relic.next_sequence;
+            self.introduced.clone_from(&relic.contacts);
+        }
+        self.member = Some(member);
+        let Self { id, .. } = self;
+        tracing::info!(%id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
         self.step(Input::Tick);
     }
 }
@@ -507,8 +532,7 @@ impl Handler<GetHistory> for RaftPeer {
         _: &mut Self::Context,
     ) -> Self::Result {
         let history = self
-            .member
-            .as_ref()
+            .standing_part()
             .map(|member| member.store.history(after, &prefix));
         MessageResult(history.unwrap_or(Ok(Vec::new())))
     }
@@ -522,7 +546,7 @@ impl RaftPeer {
         let Some(member) = &mut self.member else {
             return;
         };
-        let restored = ready.restore.is_some();
+        let restored = ready.restore.is_some() || std::mem::take(&mut member.begun);
         if let Some(snapshot) = ready.restore {
             member.restore(&snapshot);
         }
@@ -547,11 +571,15 @@ impl RaftPeer {
                 contacts,
             });
         }
-        if ticked || ready.role_changed {
-            self.metrics
-                .observe(&member.raft.status(now), &member.store.view());
+        if member.has_state() || self.relic.is_none() {
+            self.relic = None;
+            if ticked || ready.role_changed {
+                let (generation, view) = (member.cluster.generation, member.store.view());
+                self.metrics
+                    .observe(generation, &member.raft.status(now), &view);
+            }
+            self.publish(events, restored);
         }
-        self.publish(events, restored);
         if ready.snapshot_wanted {
             self.give_snapshot();
         }

@@ -27,7 +27,9 @@ pub(super) async fn is_removed(known: Known, caller: Addr<Caller>) -> bool {
     let asked = addresses.iter().map(|address| ask_who(&caller, address));
     let answers = futures::future::join_all(asked).await;
     let proves = |who: &Identity| {
-        let hears_a_leader = who.cluster == Some(standing.cluster) && who.leader.is_some();
+        // Also one of a later generation: it began without this node.
+        let ours = |cluster| cluster == standing.cluster || standing.cluster.precedes(cluster);
+        let hears_a_leader = who.cluster.is_some_and(ours) && who.leader.is_some();
         hears_a_leader && !who.apis.is_empty() && !who.apis.contains(&own.api)
     };
     answers.iter().flatten().any(proves)

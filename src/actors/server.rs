@@ -18,7 +18,9 @@ use super::logs::answer_log;
 use super::membership::{Admit, Membership};
 use super::messages::OpenLog;
 use super::node_agent::NodeAgent;
+use super::raft_peer::survivor::PromiseRefused;
 use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
+use super::recovery::{self, Recoverer, Testify};
 use super::refusals;
 use super::store_front::{DescribeForwarded, StoreFront, SubmitHere, WhatIsKnown};
 use super::wire::{Answer, Call, Contact, FromDialler, FromListener, Identity, LinkDown, LinkUp};
@@ -52,6 +54,8 @@ pub struct Doorman {
     pub membership: Addr<Membership>,
     /// Formation.
     pub joiner: Addr<Joiner>,
+    /// Recovery from a lost majority.
+    pub recoverer: Addr<Recoverer>,
     /// Questions to others.
     pub caller: Addr<Caller>,
     /// The leader's link to this node.
@@ -229,6 +233,19 @@ impl Doorman {
                 .await
                 .map_err(stopping)?
                 .map(Answer::Described),
+            Call::Testify => {
+                let said = self.recoverer.send(Testify).await.map_err(stopping)?;
+                said.map(Answer::Testified)
+            }
+            Call::Promise(promise) => {
+                let promised = self.peer.send(promise).await.map_err(stopping)?;
+                let refused = |refused: PromiseRefused| recovery::conflict(refused.to_string());
+                promised.map(Answer::Promised).map_err(refused)
+            }
+            Call::Begin(begin) => {
+                let begun = recovery::begin_here(&self.peer, &self.joiner, begin).await;
+                begun.map(Answer::Begun)
+            }
         }
     }
 

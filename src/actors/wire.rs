@@ -8,9 +8,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::messages::{ClusterStatus, OpenLog};
-use super::node_messages::{NodeDescription, PodReport, WireAssignment};
-use crate::raft::{ClusterId, Configuration, Envelope, PeerId};
+use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
+use super::raft_peer::survivor::{BeginGeneration, MakePromise};
+use crate::raft::{ClusterId, Configuration, Envelope, PeerId, Position, Testimony};
 use crate::resource::{Reply, Request, Status};
+use crate::store::Revision;
 
 /// How a node is reached and what it is; stands beside its id in the Raft configuration and in its Node object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +113,12 @@ pub enum Call {
     Submit(Vec<Request>),
     /// Describe the cluster (leader only).
     Describe,
+    /// Say who you are and what part you have in consensus: a recovery is considered.
+    Testify,
+    /// Take no further part in the present generation.
+    Promise(MakePromise),
+    /// Begin the generation that was promised you.
+    Begin(BeginGeneration),
 }
 
 /// The answer to a [`Call`].
@@ -126,6 +134,12 @@ pub enum Answer {
     Submitted(Vec<Result<Reply, Status>>),
     /// To `Describe`.
     Described(ClusterStatus),
+    /// To `Testify`.
+    Testified(Testimony),
+    /// To `Promise`: how far its log reaches, for good.
+    Promised(Position),
+    /// To `Begin`: the generation's first revision.
+    Begun(Revision),
 }
 
 /// Who a node is.
@@ -173,6 +187,9 @@ pub enum LinkDown {
 /// Node to leader.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum LinkUp {
+    /// Said before `Opened` to a leader of a later generation than the one that told this node its pods: what it was told
+    /// and has. The leader may know nothing of it, and must before it says what is wanted.
+    Holds(Vec<HeldPod>),
     /// The link is open; what the node has.
     Opened(NodeDescription),
     /// The link is refused.

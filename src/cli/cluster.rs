@@ -494,6 +494,7 @@ mod tests {
             voters_wanted: 3,
             revision: 1,
             keys: 1,
+            recovery: None,
             members: members.iter().map(member).collect(),
         }
     }

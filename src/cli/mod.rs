@@ -1,4 +1,4 @@
-//! The commands: `run`, `dev`, `demo`, `status` and the small ones beside them.
+//! The commands: `run`, `dev`, `demo`, `status`, `recover` and the small ones beside them.
 //!
 //! Everything here is a client of the rooms above: `run` composes a node, the others start `run` as processes and
 //! speak HTTP to them like any other client. Deliberately without a private way into a node.
@@ -12,6 +12,7 @@ mod kubeconfig;
 mod machine;
 pub mod pause;
 mod progress;
+mod recover;
 pub mod run;
 mod settings;
 mod signals;
@@ -65,6 +66,9 @@ pub enum Command {
     /// Show a cluster's members, nodes and pods
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
+    /// Bring a cluster back that has lost a majority of its voters for good
+    #[command(after_help = recover::EXAMPLES)]
+    Recover(recover::RecoverArgs),
     /// Print a shell's completion script
     Completion {
         /// The shell.
@@ -115,6 +119,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Dev(arguments) => in_system(arguments.execute()),
         Command::Demo(arguments) => in_system(arguments.execute()),
         Command::Status(arguments) => in_system(arguments.execute()),
+        Command::Recover(arguments) => arguments.execute(),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "kagero", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -175,6 +175,13 @@ fn render(overview: &Overview) -> String {
         cluster.revision,
         cluster.keys
     );
+    if let Some(recovery) = &cluster.recovery {
+        text.truncate(text.len() - 1);
+        text += &format!(
+            "recovered {} from generation {} with the log of {}; may be lost: {}\n\n",
+            recovery.time, recovery.from_generation, recovery.winner, recovery.may_be_lost
+        );
+    }
     let mut members = table(&[
         "MEMBER",
         "ROLE",
@@ -232,7 +239,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::actors::messages::MemberStatus;
+    use crate::actors::messages::{MemberStatus, RecoveryRecord};
 
     fn example() -> Overview {
         let member = MemberStatus {
@@ -253,6 +260,7 @@ mod tests {
             voters_wanted: 3,
             revision: 40,
             keys: 12,
+            recovery: None,
             members: vec![member],
         };
         let ready = json!([{"type": "Ready", "status": "True"}]);
@@ -285,6 +293,28 @@ mod tests {
         assert!(lines.contains(&vec!["n1", "yes", "2"]), "{text}");
         assert!(lines.contains(&vec!["n2", "no", "0"]), "{text}");
         assert!(text.ends_with("pods: 1 Pending, 2 Running\n"), "{text}");
+    }
+
+    #[test]
+    fn a_recovery_stays_visible() {
+        let mut overview = example();
+        overview.cluster.recovery = Some(RecoveryRecord {
+            generation: 1,
+            from_generation: 0,
+            time: "2026-11-21T00:00:00Z".into(),
+            coordinator: "n2".into(),
+            winner: "n1".into(),
+            last_term: 3,
+            last_index: 40,
+            commit_index: 38,
+            may_be_lost: "the end".into(),
+            members: Vec::new(),
+        });
+        let text = render(&overview);
+        let line = "recovered 2026-11-21T00:00:00Z from generation 0 with the log of n1; may be lost: the end";
+        assert_eq!(text.lines().nth(1), Some(line), "{text}");
+        let value = serde_json::to_value(&overview).unwrap();
+        assert_eq!(value["recovery"]["winner"], "n1");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub use deployment::Deployments;
 pub use event_ttl::EventTtl;
 pub use events::{EventSource, Level, event};
 pub use garbage::GarbageCollector;
+pub(crate) use kinds::{Owner, owner};
 pub use namespace::NamespaceDeletion;
 pub use node_lifecycle::NodeLifecycle;
 pub use pod_cleanup::PodCleanup;

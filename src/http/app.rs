@@ -6,7 +6,7 @@ use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, Error, FromRequest, Handler, HttpResponse, Responder, web};
 
 use super::context::Context;
-use super::{State, answer, discovery, health, metrics, openapi, resources};
+use super::{State, answer, discovery, health, metrics, openapi, recovery, resources};
 use crate::resource::Status;
 
 /// The Kubernetes API over a node's actors.
@@ -52,6 +52,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(get("/readyz", health::ready))
         .service(get("/metrics", health::metrics))
         .service(get("/kagero/v1/status", health::cluster))
+        .service(
+            web::resource("/kagero/v1/recovery")
+                .route(web::post().to(recovery::recover))
+                .default_service(web::to(not_allowed)),
+        )
         .service(get("/openapi/v2", openapi::v2))
         .service(get("/openapi/v3", openapi::index))
         .service(get("/openapi/v3/{path:.*}", openapi::document))

@@ -23,6 +23,7 @@ mod metrics;
 mod openapi;
 mod query;
 mod read;
+mod recovery;
 mod render;
 mod resources;
 mod route;
@@ -35,7 +36,7 @@ use std::rc::Rc;
 
 use actix::Recipient;
 
-use crate::actors::messages::{DescribeCluster, OpenLog, Read, Submit, Watch};
+use crate::actors::messages::{DescribeCluster, OpenLog, Read, Recover, Submit, Watch};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 #[cfg(doc)]
@@ -58,6 +59,8 @@ pub struct State {
     pub logs: Recipient<OpenLog>,
     /// Describes the cluster.
     pub cluster: Recipient<DescribeCluster>,
+    /// Recovers from a lost majority.
+    pub recovery: Recipient<Recover>,
     /// Where request metrics are registered, and what `/metrics` shows.
     pub registry: prometheus::Registry,
     /// Tells the time.

@@ -7,8 +7,8 @@
 //! `node.rs` is the peer and its step function; the rules are `impl Raft` blocks in `election.rs`, `replication.rs`,
 //! `read.rs`, `snapshot.rs`, `membership.rs` and `transfer.rs`; what they act on is in `log.rs`, `progress.rs` and
 //! `leadership.rs`; `quorum.rs` counts. `roster.rs` plans membership and is called by the leader's shell, not by the
-//! core. Deliberately absent: forwarding of proposals, lease reads, and recovery from the loss of a majority, which
-//! makes a new generation and so new peers.
+//! core; so is `recovery.rs`, which judges whether a lost majority may be done without: that makes a new generation and
+//! so new peers. Deliberately absent: forwarding of proposals, and lease reads.
 
 mod election;
 mod leadership;
@@ -19,6 +19,7 @@ mod node;
 mod progress;
 mod quorum;
 mod read;
+mod recovery;
 mod replication;
 mod roster;
 mod snapshot;
@@ -27,6 +28,10 @@ mod types;
 
 pub use message::{Chunk, Message};
 pub use node::Raft;
+pub use recovery::{
+    Account, Evidence, Fate, Fated, Place, Position, RecoveryPlan, RecoveryRefused, Testimony,
+    plan_recovery,
+};
 pub use roster::{Candidate, Limits, plan_membership};
 pub use types::*;
 

@@ -76,6 +76,11 @@ impl Raft {
                 Log::new(BOOTSTRAP_INDEX, BOOTSTRAP_TERM, configuration),
                 BOOTSTRAP_TERM,
             ),
+            Start::Recovered {
+                index,
+                term,
+                configuration,
+            } => (Log::new(index, term, configuration), term),
             Start::Join => (Log::new(0, 0, Configuration::default()), 0),
         };
         let mut raft = Self {

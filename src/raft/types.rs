@@ -40,6 +40,13 @@ pub struct ClusterId {
     pub generation: u64,
 }
 
+impl ClusterId {
+    /// Whether `later` is a later life of this cluster.
+    pub fn precedes(self, later: Self) -> bool {
+        self.id == later.id && self.generation < later.generation
+    }
+}
+
 /// Who votes, who merely follows, and how each is reached.
 ///
 /// Invariants: `learners` is disjoint from `voters` and `outgoing`; `contacts` has exactly the members as keys.
@@ -136,6 +143,17 @@ pub enum Start {
     /// As a founder. Every founder starts with the same configuration, as if it had restored a snapshot at
     /// [`BOOTSTRAP_INDEX`]; their state machines must be equal too (empty, or the same restored state).
     Bootstrap(Configuration),
+    /// As the one who begins a new generation (`recovery.rs`), whose state machine holds all that its log had. It is as
+    /// if it had restored a snapshot at this index and term; they go on where the last generation's ended, so that
+    /// whoever watches them never sees them fall.
+    Recovered {
+        /// The last index of the log that won.
+        index: Index,
+        /// A term that no survivor has passed; the first election is for the term after it.
+        term: Term,
+        /// The winner alone votes; the other survivors learn.
+        configuration: Configuration,
+    },
     /// Knowing nothing. It waits for a leader's messages and never stands for election until a configuration in its
     /// log or snapshot makes it a voter.
     Join,

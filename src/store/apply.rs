@@ -10,6 +10,10 @@ use super::{
     Transaction, View, snapshot,
 };
 
+/// A generation's revisions begin at the generation, shifted by so many bits: 2^40 revisions are 34 years of 1,000
+/// writes a second, and leave room for 2^24 recoveries.
+const GENERATION_REVISION_BITS: u32 = 40;
+
 /// What applying a command came to.
 #[derive(Clone, Debug)]
 pub struct Applied {
@@ -109,6 +113,20 @@ impl Store {
         applied
     }
 
+    /// Begins a new generation of the cluster with these operations, at its first revision, and forgets the history:
+    /// what was acknowledged in the last generation may be lost, so nobody may go on watching from one of its revisions.
+    /// Like a restore, this happens outside of the log, to the state that every replica of the generation starts from.
+    pub fn begin_generation(&mut self, generation: u64, operations: &[Operation]) -> Revision {
+        let first = generation << GENERATION_REVISION_BITS;
+        let revision = first.max(self.view.revision() + 1);
+        self.change(revision, operations);
+        if self.view.revision() < revision {
+            self.view.advance(revision);
+        }
+        self.history = History::after(revision);
+        revision
+    }
+
     fn execute(&mut self, transaction: &Transaction) -> Applied {
         if let Some(outcome) = self.conflict(transaction) {
             return Applied {
@@ -116,9 +134,17 @@ impl Store {
                 events: Vec::new(),
             };
         }
-        let revision = self.view.revision() + 1;
-        let mut events = Vec::with_capacity(transaction.operations.len());
-        for operation in &transaction.operations {
+        let events = self.change(self.view.revision() + 1, &transaction.operations);
+        let outcome = Outcome::Committed {
+            revision: self.view.revision(),
+        };
+        Applied { outcome, events }
+    }
+
+    /// Carries operations out at a revision, which is reached only if they change something.
+    fn change(&mut self, revision: Revision, operations: &[Operation]) -> Vec<Event> {
+        let mut events = Vec::with_capacity(operations.len());
+        for operation in operations {
             match operation {
                 Operation::Put { key, value } => {
                     events.push(self.view.put(revision, key, value.clone()));
@@ -129,10 +155,7 @@ impl Store {
         if !events.is_empty() {
             self.view.advance(revision);
         }
-        let outcome = Outcome::Committed {
-            revision: self.view.revision(),
-        };
-        Applied { outcome, events }
+        events
     }
 
     /// The first comparison that fails.
@@ -144,5 +167,72 @@ impl Store {
                 actual,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ProposalId;
+
+    fn put(key: &str) -> Operation {
+        Operation::Put {
+            key: key.to_owned(),
+            value: "value".into(),
+        }
+    }
+
+    fn command(sequence: u64, key: &str) -> Command {
+        let id = ProposalId {
+            origin: 1,
+            sequence,
+        };
+        let transaction = Transaction {
+            compare: Vec::new(),
+            operations: vec![put(key)],
+        };
+        Command {
+            id,
+            time_ms: 0,
+            transaction,
+        }
+    }
+
+    #[test]
+    fn a_generation_begins_at_its_own_revisions_without_a_history() {
+        let mut store = Store::new();
+        store.apply(&command(1, "a"));
+        assert_eq!(store.history(0, "").unwrap().len(), 1);
+        let revision = store.begin_generation(3, &[put("record")]);
+        assert_eq!((revision, store.revision()), (3 << 40, 3 << 40));
+        assert_eq!(store.view().get("record").unwrap().mod_revision, 3 << 40);
+        assert_eq!(store.view().get("a").unwrap().mod_revision, 1);
+        let oldest = 3 << 40;
+        for after in [0, 1, oldest - 1] {
+            assert_eq!(store.history(after, ""), Err(Compacted { oldest }));
+        }
+        assert_eq!(store.history(oldest, ""), Ok(Vec::new()));
+        store.apply(&command(2, "b"));
+        assert_eq!(store.history(oldest, "").unwrap()[0].revision, oldest + 1);
+    }
+
+    #[test]
+    fn a_generation_never_takes_revisions_back_and_survives_a_snapshot() {
+        let mut store = Store::new();
+        store.begin_generation(2, &[]);
+        store.apply(&command(1, "a"));
+        assert_eq!(store.begin_generation(1, &[]), (2 << 40) + 2);
+        let restored = Store::restore(&store.snapshot().encode()).unwrap();
+        assert_eq!(restored.revision(), store.revision());
+        assert_eq!(restored.view().digest(), store.view().digest());
+    }
+
+    /// A client that repeats what the last generation did is answered, not served twice.
+    #[test]
+    fn a_generation_remembers_what_the_last_one_did() {
+        let mut store = Store::new();
+        let before = store.apply(&command(1, "a")).outcome;
+        store.begin_generation(1, &[]);
+        assert_eq!(store.apply(&command(1, "a")).outcome, before);
     }
 }

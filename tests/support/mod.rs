@@ -15,8 +15,8 @@ use actix::prelude::*;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kagero::actors::messages::{
-    ClusterStatus, DescribeCluster, LogStream, MemberStatus, OpenLog, Read, SUBMIT_REQUESTS_MAX,
-    Submit, Subscription, WATCH_BATCHES_MAX, Watch,
+    ClusterStatus, DescribeCluster, LogStream, MemberStatus, OpenLog, Read, Recover, Recovery,
+    SUBMIT_REQUESTS_MAX, Submit, Subscription, WATCH_BATCHES_MAX, Watch,
 };
 use kagero::env::clock::{Clock, SystemClock};
 use kagero::env::entropy::Entropy;
@@ -185,6 +185,7 @@ impl Handler<DescribeCluster> for Backend {
             voters_wanted: 1,
             revision: view.revision(),
             keys: view.len() as u64,
+            recovery: None,
             members: vec![MemberStatus {
                 name: "n1".into(),
                 incarnation: "0000000000000001".into(),
@@ -196,6 +197,14 @@ impl Handler<DescribeCluster> for Backend {
                 silent_ms: 0,
             }],
         })
+    }
+}
+
+impl Handler<Recover> for Backend {
+    type Result = Result<Recovery, Status>;
+
+    fn handle(&mut self, _: Recover, _: &mut Self::Context) -> Self::Result {
+        Err(Status::new(409, "Conflict", "nothing to recover"))
     }
 }
 
@@ -232,6 +241,7 @@ pub fn state(backend: &Addr<Backend>) -> State {
         watch: backend.clone().recipient(),
         logs: backend.clone().recipient(),
         cluster: backend.clone().recipient(),
+        recovery: backend.clone().recipient(),
         registry: prometheus::Registry::new(),
         clock: Rc::new(SystemClock::new()),
         entropy: Entropy::from_seed(2),

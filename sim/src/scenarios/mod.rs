@@ -6,6 +6,7 @@
 mod config_map;
 mod follower_lost;
 mod leader_lost;
+mod majority_lost;
 mod partition;
 mod process_restarts;
 mod rolling_update;
@@ -85,6 +86,11 @@ pub const ALL: &[Scenario] = &[
         voter_demoted,
         10,
         "a voter is cut off until a standby has its place, and goes on as a worker"
+    ),
+    scenario!(
+        majority_lost,
+        3,
+        "both followers are lost, or called dead: an operator recovers, and they join the new generation"
     ),
 ];
 

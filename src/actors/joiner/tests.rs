@@ -130,6 +130,39 @@ async fn a_member_introduces_itself_to_its_own_cluster_only() {
 }
 
 #[actix::test]
+async fn the_latest_generation_is_joined_whoever_knows_a_leader() {
+    let joiner = joiner(1);
+    let mut said = answers(&[(2, 2, Some(OURS), true), (3, 3, Some(OURS), false)]);
+    let recovered = ClusterId {
+        id: OURS,
+        generation: 1,
+    };
+    said.get_mut(&contact(3).address).unwrap().cluster = Some(recovered);
+    assert_eq!(joiner.next(&said), at(3), "without a cluster");
+    joiner.cluster.send_replace(Some(cluster(OURS)));
+    assert_eq!(joiner.next(&said), at(3), "in the generation before");
+}
+
+#[actix::test]
+async fn a_later_generation_is_adopted_and_an_earlier_one_is_not() {
+    let of = |id, generation| ClusterId { id, generation };
+    let joiner = joiner(1);
+    joiner.cluster.send_replace(Some(of(OURS, 1)));
+    let known = joiner.subscribe();
+    let joiner = joiner.start();
+    let cases = [
+        (of(OURS, 0), of(OURS, 1)),
+        (of(OTHERS, 9), of(OURS, 1)),
+        (of(OURS, 2), of(OURS, 2)),
+        (of(OURS, 1), of(OURS, 2)),
+    ];
+    for (heard, expected) in cases {
+        joiner.send(Adopt(heard)).await.unwrap();
+        assert_eq!(*known.borrow(), Some(expected), "{heard:?}");
+    }
+}
+
+#[actix::test]
 async fn every_seed_is_asked_in_turn() {
     let mut joiner = joiner(1);
     let said = answers(&[(2, 2, Some(OTHERS), false), (3, 3, Some(OTHERS), false)]);

@@ -52,11 +52,20 @@ async fn open(
     term: Term,
     to: PeerId,
 ) -> (LinkId, mpsc::Receiver<LinkUp>) {
-    let (answers, said) = mpsc::channel(ANSWERS_MAX);
     let cluster = ClusterId {
         id: cluster,
         generation: 0,
     };
+    open_of(end, cluster, term, to).await
+}
+
+async fn open_of(
+    end: &Addr<LinkEnd>,
+    cluster: ClusterId,
+    term: Term,
+    to: PeerId,
+) -> (LinkId, mpsc::Receiver<LinkUp>) {
+    let (answers, said) = mpsc::channel(ANSWERS_MAX);
     let opened = LinkOpened {
         cluster,
         term,
@@ -87,6 +96,89 @@ async fn only_the_newest_leader_of_its_own_cluster_is_obeyed() {
             assert!(said.recv().await.is_none(), "{what}: the connection ends");
         }
     }
+}
+
+/// A generation ends all terms of the one before, however high they were, and there is no way back.
+#[actix::test]
+async fn a_later_generation_is_obeyed_and_an_earlier_one_refused() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
+    let cases = [(0, 9, true), (1, 2, true), (0, 99, false), (1, 1, false)];
+    for (generation, term, obeyed) in cases {
+        let cluster = ClusterId { id: 1, generation };
+        let (_, mut said) = open_of(&end, cluster, term, OWN).await;
+        let answer = said.recv().await;
+        let opened = matches!(answer, Some(LinkUp::Opened(_)));
+        assert_eq!(opened, obeyed, "generation {generation}, term {term}");
+    }
+}
+
+fn report(uid: &str, gone: bool) -> PodReport {
+    PodReport {
+        namespace: "default".into(),
+        name: uid.into(),
+        uid: uid.into(),
+        status: format!("status of {uid}").into(),
+        gone,
+    }
+}
+
+fn told(uid: &str) -> WireAssignment {
+    WireAssignment {
+        uid: uid.into(),
+        pod: format!("pod {uid}").into(),
+        config_maps: Vec::new(),
+        secrets: Vec::new(),
+    }
+}
+
+/// What a node says when a leader's link opens, up to `Opened`.
+async fn said_at_opening(end: &Addr<LinkEnd>, generation: u64) -> (LinkId, Vec<HeldPod>) {
+    let cluster = ClusterId { id: 1, generation };
+    let (link, mut said) = open_of(end, cluster, 1, OWN).await;
+    let mut held = Vec::new();
+    loop {
+        match said.recv().await {
+            Some(LinkUp::Holds(pods)) => held.extend(pods),
+            Some(LinkUp::Opened(_)) => return (link, held),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A recovered store may not know what this node runs; until its leader has said what is wanted, every leader is told.
+#[actix::test]
+async fn a_later_generations_leader_hears_what_the_node_holds_until_it_has_spoken() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
+    let assign = |link, uids: &[&str]| LinkDownReceived {
+        link,
+        down: LinkDown::Assign {
+            full: true,
+            upsert: uids.iter().map(|uid| told(uid)).collect(),
+            remove: Vec::new(),
+        },
+    };
+    let (link, held) = said_at_opening(&end, 0).await;
+    assert!(held.is_empty());
+    end.send(assign(link, &["a", "b", "gone"])).await.unwrap();
+    let reports = vec![report("a", false), report("gone", true)];
+    end.send(PodReports(reports)).await.unwrap();
+    let (_, held) = said_at_opening(&end, 0).await;
+    assert!(held.is_empty(), "the generation's own leader knows");
+    for _ in 0..2 {
+        let (_, held) = said_at_opening(&end, 1).await;
+        let expected = HeldPod {
+            uid: "a".into(),
+            pod: "pod a".into(),
+            status: "status of a".into(),
+        };
+        assert_eq!(held, [expected], "neither what never ran nor what is gone");
+    }
+    let (link, _) = said_at_opening(&end, 1).await;
+    end.send(assign(link, &["a"])).await.unwrap();
+    let (_, held) = said_at_opening(&end, 1).await;
+    assert!(held.is_empty());
 }
 
 #[actix::test]

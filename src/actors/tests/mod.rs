@@ -1,3 +1,4 @@
 //! Tests of the actors together.
 
 mod cluster;
+mod recovery;

@@ -1,0 +1,88 @@
+//! Both followers vanish at once, or are cut off and called dead while they live: nothing is served, and nothing
+//! recovered without proof. On an operator's word the leader's log begins a new generation; no container of the
+//! survivor's ends, and whoever comes back, new or old, belongs to that generation in the end.
+//!
+//! The leader survives, since only then is nothing acknowledged lost, which every run checks. What a survivor loses that
+//! did not lead is shown by real processes (`tests/e2e_recover.rs`).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::steps::{all_running, deploy, formed};
+use super::until;
+use crate::world::{Fault, World};
+
+const PODS: usize = 6;
+/// The survivor is alone for so long.
+const ALONE_MS: (u64, u64) = (0, 40_000);
+/// Asking members that never answer takes several deadlines.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn play(world: World) -> turmoil::Result {
+    let survivor = formed(&world).await;
+    let api = world.client(&survivor).with_deadline(PATIENCE);
+    deploy(&world, &api, PODS).await?;
+    world.pass(0..=5_000).await;
+    let kept = world.machine(&survivor).running_containers();
+    let others = world.others(&survivor);
+    let vanish = world.chance(0..=1) == 1;
+    for name in &others {
+        world.disturb(name);
+        world.inflict(if vanish {
+            Fault::LoseMachine(name.clone())
+        } else {
+            Fault::CutOff(name.clone())
+        });
+    }
+    until(&world, "a refusal for want of proof", async || {
+        let refused = post(&world, &survivor, json!({})).await.err()?;
+        refused.contains("not proven dead").then_some(())
+    })
+    .await;
+    let mut recover = json!({ "dead": others });
+    let plan = post(&world, &survivor, recover.clone()).await?;
+    recover["confirm"] = plan["confirm"].clone();
+    let recovered = post(&world, &survivor, recover).await?;
+    if recovered["record"]["winner"] != survivor.as_str() {
+        return Err(format!("another log won: {recovered}").into());
+    }
+    until(&world, "the survivor leads a new generation", async || {
+        let known = world.known();
+        let standing = &known.get(&survivor)?.standing;
+        (standing.leads && standing.cluster.generation == 1).then_some(())
+    })
+    .await;
+    world.pass(ALONE_MS.0..=ALONE_MS.1).await;
+    for name in &others {
+        world.inflict(if vanish {
+            Fault::ReturnMachine(name.clone())
+        } else {
+            Fault::Heal(name.clone())
+        });
+    }
+    until(&world, "all pods running again", async || {
+        all_running(&world, &api, PODS).await
+    })
+    .await;
+    until(&world, "everybody in the new generation", async || {
+        let known = world.known();
+        let all = known.len() == world.plan().nodes;
+        let new = known
+            .values()
+            .all(|known| known.standing.cluster.generation == 1);
+        (all && new).then_some(())
+    })
+    .await;
+    let now = world.machine(&survivor).running_containers();
+    if !kept.iter().all(|container| now.contains(container)) {
+        return Err("the recovery ended containers of the survivor".into());
+    }
+    Ok(())
+}
+
+async fn post(world: &World, node: &str, request: Value) -> Result<Value, String> {
+    let client = world.client(node).with_deadline(PATIENCE);
+    let answer = client.post("/kagero/v1/recovery", &request).await;
+    answer.map_err(|error| error.to_string())
+}

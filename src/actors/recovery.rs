@@ -1,0 +1,372 @@
+//! Coordinates a recovery from the loss of a majority: asks everybody, plans, and on a person's word carries it out.
+//!
+//! What makes it safe is the raft room's (`recovery.rs` there): any node may coordinate, several at once even, and one
+//! that dies midway leaves nothing that the next attempt must take up. Deliberately nothing automatic, and so far no
+//! question to the cloud: evidence of death is another process in a member's place, or the operator's word.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::caller::{self, Caller};
+use super::doors::Known;
+use super::joiner::{Adopt, Joiner};
+use super::messages::{Recover, Recovery};
+use super::raft_peer::RaftPeer;
+use super::raft_peer::survivor::{BeginGeneration, GiveAccount, MakePromise, Promise};
+use super::refusals::stopping;
+use super::registration::registered;
+use super::wire::{Answer, Call, Contact};
+use crate::env::clock::Clock;
+use crate::env::entropy::Entropy;
+use crate::raft::{
+    ClusterId, Configuration, PeerId, Place, Position, RecoveryPlan, Testimony, plan_recovery,
+};
+use crate::resource::{Status, time};
+use crate::store::Revision;
+
+pub(in crate::actors) mod record;
+
+/// Who does not answer within this time is silent. Twice what dialling may take.
+const ANSWER_MS_MAX: u64 = 2_000;
+/// Rounds of asking those whom the last round's answers named; more members than these name are not heard of.
+const ROUNDS_MAX: usize = 4;
+/// Nodes beside the members that are asked whether they hear a leader: enough to find one, and no flood.
+const WITNESSES_MAX: usize = 64;
+
+/// Say who you are and what part you have in consensus.
+#[derive(Message)]
+#[rtype(result = "Result<Testimony, Status>")]
+pub struct Testify;
+
+/// What the coordinator is given at its start.
+#[derive(Clone)]
+pub struct Around {
+    /// This incarnation.
+    pub id: PeerId,
+    /// How it is reached.
+    pub contact: Contact,
+    /// Peer addresses that the operator gave.
+    pub seeds: Vec<String>,
+    /// This node's peer.
+    pub peer: Addr<RaftPeer>,
+    /// Learns which generation this node belongs to.
+    pub joiner: Addr<Joiner>,
+    /// Questions to others.
+    pub caller: Addr<Caller>,
+    /// What this node knows of its cluster.
+    pub known: watch::Receiver<Option<Known>>,
+    /// Stamps the record.
+    pub clock: Rc<dyn Clock>,
+    /// Draws the record's UID.
+    pub entropy: Entropy,
+}
+
+/// The actor.
+pub struct Recoverer {
+    around: Around,
+    /// A confirmed recovery is being carried out.
+    busy: bool,
+}
+
+impl Recoverer {
+    /// An idle one.
+    pub fn new(around: Around) -> Self {
+        Self {
+            around,
+            busy: false,
+        }
+    }
+}
+
+impl Actor for Recoverer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Testify> for Recoverer {
+    type Result = ResponseFuture<Result<Testimony, Status>>;
+
+    fn handle(&mut self, _: Testify, _: &mut Self::Context) -> Self::Result {
+        let (around, busy) = (self.around.clone(), self.busy);
+        Box::pin(async move {
+            let own = around.testify().await?;
+            let recovers = busy;
+            Ok(Testimony { recovers, ..own })
+        })
+    }
+}
+
+impl Handler<Recover> for Recoverer {
+    type Result = ResponseActFuture<Self, Result<Recovery, Status>>;
+
+    fn handle(&mut self, recover: Recover, _: &mut Self::Context) -> Self::Result {
+        if self.busy {
+            let under_way = conflict("this node coordinates a recovery already");
+            return Box::pin(async { Err(under_way) }.into_actor(self));
+        }
+        let confirmed = recover.confirm.is_some();
+        self.busy = confirmed;
+        let recovery = self.around.clone().recover(recover);
+        Box::pin(recovery.into_actor(self).map(move |result, recoverer, _| {
+            recoverer.busy &= !confirmed;
+            result
+        }))
+    }
+}
+
+/// Everybody's answers, by the address asked, and where the members that they name are.
+#[derive(Default)]
+struct Inquiry {
+    testimonies: BTreeMap<String, Testimony>,
+    places: BTreeMap<PeerId, Place>,
+}
+
+impl Inquiry {
+    /// Takes an answer; returns the addresses of the members that it names.
+    fn hear(&mut self, address: String, said: Testimony) -> BTreeSet<String> {
+        let configuration = said.account.as_ref().map(|account| &account.configuration);
+        let mut named = BTreeSet::new();
+        for (id, contact) in configuration.into_iter().flat_map(contacts) {
+            named.insert(contact.address.clone());
+            self.places.insert(id, place(&contact));
+        }
+        self.testimonies.insert(address, said);
+        named
+    }
+}
+
+impl Around {
+    /// Plans, and carries the plan out if it is the one that was agreed to.
+    async fn recover(mut self, asked: Recover) -> Result<Recovery, Status> {
+        let Inquiry {
+            testimonies,
+            places,
+        } = self.inquire().await?;
+        let plan = plan_recovery(self.id, &testimonies, &places, &asked.dead);
+        let mut plan = plan.map_err(|refused| conflict(refused.to_string()))?;
+        let confirm = plan.token();
+        let Some(agreed) = asked.confirm else {
+            return Ok(Recovery {
+                record: record::describe(&plan, &self.contact.name),
+                confirm,
+                revision: None,
+            });
+        };
+        if agreed != confirm {
+            return Err(conflict(
+                "what would be done has changed since it was agreed to: look at the new plan",
+            ));
+        }
+        plan.position = self.collect_promises(&plan).await?;
+        let mut record = record::describe(&plan, &self.contact.name);
+        record.time = time::text(self.clock.wall());
+        let revision = Some(self.begin(&plan, &record).await?);
+        tracing::warn!(
+            record.generation,
+            record.winner,
+            "recovered from the loss of a majority"
+        );
+        Ok(Recovery {
+            record,
+            confirm,
+            revision,
+        })
+    }
+
+    async fn testify(&self) -> Result<Testimony, Status> {
+        let account = self.peer.send(GiveAccount).await;
+        Ok(Testimony {
+            id: self.id,
+            place: place(&self.contact),
+            recovers: false,
+            account: account.map_err(|_| stopping())?,
+        })
+    }
+
+    /// Asks the members, those whom they name, the seeds, and some of the nodes that this one knows.
+    async fn inquire(&self) -> Result<Inquiry, Status> {
+        let mut inquiry = Inquiry::default();
+        let own = self.contact.address.clone();
+        let mut next = inquiry.hear(own.clone(), self.testify().await?);
+        next.extend(self.seeds.iter().cloned());
+        next.extend(self.witnesses());
+        let mut asked = BTreeSet::from([own]);
+        for _ in 0..ROUNDS_MAX {
+            next.retain(|address| asked.insert(address.clone()));
+            let questions = next.iter().map(|address| self.ask(address));
+            let answers = join_all(questions).await;
+            let addresses = std::mem::take(&mut next);
+            for (address, said) in addresses.into_iter().zip(answers) {
+                // Under another of its addresses this node is no second witness.
+                if let Some(said) = said.filter(|said| said.id != self.id) {
+                    next.extend(inquiry.hear(address, said));
+                }
+            }
+        }
+        Ok(inquiry)
+    }
+
+    /// Nodes that may hear a leader although no member that this one knows of does.
+    fn witnesses(&self) -> Vec<String> {
+        let known = self.known.borrow();
+        let Some(known) = known.as_ref() else {
+            return Vec::new();
+        };
+        let nodes = known.view.range("nodes/");
+        let contacts = nodes.filter_map(|(_, record)| {
+            let node: Node = serde_json::from_slice(&record.value).ok()?;
+            Some(registered(&node)?.1.address)
+        });
+        contacts.take(WITNESSES_MAX).collect()
+    }
+
+    async fn ask(&self, address: &str) -> Option<Testimony> {
+        match self.call(address, Call::Testify).await {
+            Ok(Answer::Testified(said)) => Some(said),
+            Ok(other) => {
+                tracing::warn!(address, ?other, "a node answered another question");
+                None
+            }
+            Err(error) => {
+                tracing::info!(address, %error, "a node does not answer");
+                None
+            }
+        }
+    }
+
+    async fn call(&self, address: &str, call: Call) -> Result<Answer, Status> {
+        let question = caller::Place {
+            address: address.to_owned(),
+            call,
+            deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
+        };
+        let answer = self.caller.send(question).await.map_err(|_| stopping())?;
+        answer.map_err(|error| match error {
+            caller::CallError::Refused(status) => status,
+            error => Status::unavailable(error.to_string()),
+        })
+    }
+
+    /// Every survivor's promise. They are frozen now, so the winner's log must still be the greatest.
+    async fn collect_promises(&self, plan: &RecoveryPlan) -> Result<Position, Status> {
+        let promise = MakePromise {
+            cluster: plan.from.id,
+            promise: Promise {
+                generation: plan.generation,
+                winner: plan.winner,
+            },
+        };
+        let asked = plan.survivors().map(async |(id, member, _)| {
+            let promised = self
+                .promised(id, &member.place.address, promise.clone())
+                .await;
+            promised.map(|position| (id, position)).map_err(|status| {
+                let name = &member.place.name;
+                conflict(format!(
+                    "{name} did not promise ({}); nothing was begun, ask again",
+                    status.message
+                ))
+            })
+        });
+        let promised: Result<BTreeMap<_, _>, _> = join_all(asked).await.into_iter().collect();
+        let promised = promised?;
+        let winners = promised[&plan.winner];
+        if promised.values().any(|position| *position > winners) {
+            return Err(conflict(
+                "a log grew while the survivors were asked; nothing was begun, ask again",
+            ));
+        }
+        Ok(winners)
+    }
+
+    async fn promised(
+        &self,
+        id: PeerId,
+        address: &str,
+        promise: MakePromise,
+    ) -> Result<Position, Status> {
+        if id == self.id {
+            let promised = self.peer.send(promise).await.map_err(|_| stopping())?;
+            return promised.map_err(|refused| conflict(refused.to_string()));
+        }
+        match self.call(address, Call::Promise(promise)).await? {
+            Answer::Promised(position) => Ok(position),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the winner begin.
+    async fn begin(
+        &mut self,
+        plan: &RecoveryPlan,
+        record: &super::messages::RecoveryRecord,
+    ) -> Result<Revision, Status> {
+        let operations = record::operations(record, &mut self.entropy);
+        let survivors = plan.survivors().filter_map(|(id, _, account)| {
+            let known = account.configuration.contacts.get(&id);
+            Some((id, known?.clone()))
+        });
+        let cluster = ClusterId {
+            generation: plan.generation,
+            ..plan.from
+        };
+        let begin = BeginGeneration {
+            cluster,
+            term: plan.term,
+            survivors: survivors.collect(),
+            record: operations.map_err(|error| Status::internal(error.to_string()))?,
+        };
+        if plan.winner == self.id {
+            return begin_here(&self.peer, &self.joiner, begin).await;
+        }
+        let address = &plan.members[&plan.winner].place.address;
+        match self.call(address, Call::Begin(begin)).await? {
+            Answer::Begun(revision) => Ok(revision),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Begins a generation on this node, whoever coordinates.
+pub(super) async fn begin_here(
+    peer: &Addr<RaftPeer>,
+    joiner: &Addr<Joiner>,
+    begin: BeginGeneration,
+) -> Result<Revision, Status> {
+    let cluster = begin.cluster;
+    let begun = peer.send(begin).await.map_err(|_| stopping())?;
+    let revision = begun.map_err(|refused| conflict(refused.to_string()))?;
+    joiner.do_send(Adopt(cluster));
+    Ok(revision)
+}
+
+/// A refusal that an operator reads as it stands.
+pub(super) fn conflict(message: impl Into<String>) -> Status {
+    Status::new(409, "Conflict", message)
+}
+
+fn unexpected(answer: &Answer) -> Status {
+    Status::internal(format!("a node answered another question: {answer:?}"))
+}
+
+fn place(contact: &Contact) -> Place {
+    Place {
+        name: contact.name.clone(),
+        machine: contact.machine_id.clone(),
+        address: contact.address.clone(),
+    }
+}
+
+/// The members' contacts; one that cannot be read is a node that this version cannot reach.
+fn contacts(configuration: &Configuration) -> impl Iterator<Item = (PeerId, Contact)> {
+    configuration
+        .contacts
+        .iter()
+        .filter_map(|(id, bytes)| Some((*id, Contact::decode(bytes).ok()?)))
+}

@@ -1,0 +1,320 @@
+//! A majority is lost for good: what recovers, what refuses to, and what stays as it was.
+
+use serde_json::{Value, json};
+use tokio::time::{Duration, sleep};
+
+use crate::actors::testing::host::{Host, eventually, obtain, options};
+use crate::actors::testing::network::Wires;
+use crate::cli::client::{Client, ClientError};
+use crate::raft::Role;
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const RECOVERY: &str = "/kagero/v1/recovery";
+const STATUS: &str = "/kagero/v1/status";
+/// The first revision of generation 1.
+const FIRST: u64 = 1 << 40;
+
+async fn write(client: &Client, name: &str) {
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { "a": "b" },
+    });
+    obtain("a write", || client.post(CONFIG_MAPS, &object)).await;
+}
+
+/// Three nodes that lead themselves and hold a ConfigMap `before` each.
+async fn three(wires: &Wires) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    for number in 1..=3 {
+        hosts.push(Host::start(wires, options(number), number.into()).await);
+    }
+    eventually("a leader", || hosts.iter().any(Host::leads)).await;
+    write(&hosts[0].client(wires), "before").await;
+    let has = |host: &Host| {
+        let known = host.node.known.borrow();
+        let view = known.as_ref().map(|known| known.view.clone());
+        view.is_some_and(|view| view.get("configmaps/default/before").is_some())
+    };
+    eventually("every node has it", || hosts.iter().all(has)).await;
+    hosts
+}
+
+/// A cluster of which only n1 is left, and which has noticed.
+async fn survivor(wires: &Wires) -> Host {
+    let mut hosts = three(wires).await;
+    hosts.truncate(1);
+    let survivor = hosts.remove(0);
+    leaderless(&survivor).await;
+    survivor
+}
+
+async fn leaderless(host: &Host) {
+    eventually("no leader", || {
+        let known = host.node.known.borrow();
+        known
+            .as_ref()
+            .is_some_and(|known| known.standing.leader.is_none())
+    })
+    .await;
+}
+
+async fn recover(client: &Client, request: Value) -> Result<Value, ClientError> {
+    let patient = client.clone().with_deadline(Duration::from_secs(60));
+    patient.post(RECOVERY, &request).await
+}
+
+/// Plans and confirms.
+async fn recover_without(client: &Client, dead: &[&str]) -> Value {
+    let plan = recover(client, json!({ "dead": dead })).await.unwrap();
+    let confirmed = json!({ "dead": dead, "confirm": plan["confirm"] });
+    recover(client, confirmed).await.unwrap()
+}
+
+fn revision(object: &Value) -> u64 {
+    let text = object["metadata"]["resourceVersion"].as_str().unwrap();
+    text.parse().unwrap()
+}
+
+/// Voters of the node's newest configuration, once they are as many as wanted.
+async fn voters(client: &Client, wanted: usize) -> Value {
+    obtain("the voters", async || {
+        let status = client.get(STATUS).await.map_err(|e| e.to_string())?;
+        let members = status["members"].as_array().unwrap();
+        let votes = |member: &&Value| member["role"] == "leader" || member["role"] == "voter";
+        if members.iter().filter(votes).count() == wanted {
+            Ok(status)
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await
+}
+
+/// Waits until the members have these roles.
+async fn members(client: &Client, wanted: &[&str]) {
+    obtain("the members", async || {
+        let status = client.get(STATUS).await.map_err(|e| e.to_string())?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let member =
+            |member: &Value| format!("{} {}", text(&member["name"]), text(&member["role"]));
+        let members = status["members"].as_array().unwrap().iter().map(member);
+        let members: Vec<String> = members.collect();
+        if members == wanted {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
+}
+
+#[actix::test]
+async fn the_last_survivor_recovers_and_grows_again() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    // The one that led: its proposals of this generation are remembered by the next, and must not be taken for those.
+    let mut hosts = three(&wires).await;
+    let leader = hosts.iter().position(Host::leads).unwrap();
+    let one = hosts.swap_remove(leader);
+    drop(hosts);
+    leaderless(&one).await;
+    let name = |number: usize| format!("n{number}");
+    let dead: Vec<usize> = (1..=3).filter(|number| *number != leader + 1).collect();
+    let client = one.client(&wires);
+    let mut watch = client
+        .watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion=0"))
+        .await
+        .unwrap();
+    let names: Vec<String> = dead.iter().copied().map(name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let recovered = recover_without(&client, &names).await;
+    assert_eq!(recovered["revision"], FIRST);
+    assert_eq!(recovered["record"]["winner"], name(leader + 1));
+    assert_eq!(recovered["record"]["generation"], 1);
+
+    // Open watches end, and old ones are told to list anew.
+    while let Some(event) = watch.next(Duration::from_secs(30)).await.unwrap() {
+        assert_eq!(event["type"], "ADDED");
+    }
+    let mut expired = client
+        .watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion=3"))
+        .await
+        .unwrap();
+    let event = expired.next(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(event.unwrap()["object"]["code"], 410);
+
+    write(&client, "after").await;
+    let list = obtain("the list", || client.get(CONFIG_MAPS)).await;
+    assert!(revision(&list) > FIRST, "{}", list["metadata"]);
+    assert_eq!(list["items"].as_array().unwrap().len(), 2);
+    let record = "/api/v1/namespaces/kube-system/configmaps/kagero-recovery-1";
+    let record = client.get(record).await.unwrap();
+    assert_eq!(revision(&record), FIRST);
+
+    // Two newcomers find the new generation by the seeds, and make it whole.
+    let number = |at: usize| u16::try_from(dead[at]).unwrap();
+    let two = Host::start(&wires, options(number(0)), 22).await;
+    let _three = Host::start(&wires, options(number(1)), 33).await;
+    let status = voters(&client, 3).await;
+    assert_eq!(status["generation"], 1);
+    assert_eq!(status["recovery"], recovered["record"]);
+    let two = two.client(&wires);
+    for name in ["before", "after"] {
+        let path = format!("{CONFIG_MAPS}/{name}");
+        obtain("both", || two.get(&path)).await;
+    }
+}
+
+#[actix::test]
+async fn silence_refuses_and_a_process_in_its_place_is_proof() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let one = survivor(&wires).await;
+    let client = one.client(&wires);
+    let refused = recover(&client, json!({})).await.unwrap_err();
+    assert_eq!(refused.code(), Some(409));
+    let text = refused.to_string();
+    assert!(text.contains("n2 (voter), n3 (voter)"), "{text}");
+
+    let two = Host::start(&wires, options(2), 22).await;
+    let refused = recover(&client, json!({})).await.unwrap_err().to_string();
+    assert!(refused.contains("n3 (voter) does not answer"), "{refused}");
+    assert!(!refused.contains("n2"), "{refused}");
+    let refused = recover(&client, json!({"dead": ["n3", "n4"]})).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("no member is called n4"), "{refused}");
+    // Whoever holds no replica recovers nothing.
+    let refused = recover(&two.client(&wires), json!({"dead": ["n3"]})).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("holds no replica"), "{refused}");
+
+    let plan = recover(&client, json!({"dead": ["n3"]})).await.unwrap();
+    let superseded = format!("superseded by incarnation {}", two.node.id);
+    let fate = |name: &str| {
+        let members = plan["record"]["members"].as_array().unwrap();
+        let member = members.iter().find(|member| member["name"] == name);
+        member.unwrap()["dead"].clone()
+    };
+    assert_eq!(fate("n1"), "");
+    assert_eq!(fate("n2"), superseded);
+    assert_eq!(fate("n3"), "the operator's word");
+    // A look changes nothing, nor does a wrong token.
+    let wrong = json!({"dead": ["n3"], "confirm": "something"});
+    let refused = recover(&client, wrong).await.unwrap_err().to_string();
+    assert!(refused.contains("look at the new plan"), "{refused}");
+    assert_eq!(
+        one.node
+            .known
+            .borrow()
+            .as_ref()
+            .unwrap()
+            .standing
+            .cluster
+            .generation,
+        0
+    );
+    recover_without(&client, &["n3"]).await;
+    // Two voters survive no more losses than one, so the newcomer learns until there is a third.
+    members(&client, &["n1 leader", "n2 learner"]).await;
+}
+
+#[actix::test]
+async fn a_living_majority_is_not_recovered() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut hosts = three(&wires).await;
+    let asked = |hosts: &[Host]| hosts[0].client(&wires);
+    let refused = recover(&asked(&hosts), json!({"dead": ["n3"]})).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("nothing to recover"), "{refused}");
+    drop(hosts.pop());
+    sleep(Duration::from_secs(2)).await;
+    let refused = recover(&asked(&hosts), json!({"dead": ["n3"]})).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("nothing to recover"), "{refused}");
+}
+
+/// Five members of which two survive, the one asked being another than the one whose log wins.
+#[actix::test]
+async fn survivors_follow_the_winner_whoever_is_asked() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut hosts = three(&wires).await;
+    for number in 4..=5 {
+        hosts.push(Host::start(&wires, options(number), number.into()).await);
+    }
+    let count = |host: &Host| {
+        let known = host.node.known.borrow();
+        known
+            .as_ref()
+            .map_or(0, |known| known.standing.contacts.len())
+    };
+    eventually("five members", || hosts.iter().all(|host| count(host) == 5)).await;
+    write(&hosts[0].client(&wires), "later").await;
+    sleep(Duration::from_secs(2)).await;
+    // The voters are n1 to n3; the standbys n4 and n5 live on, and with them n1.
+    hosts.drain(1..3);
+    leaderless(&hosts[0]).await;
+    leaderless(&hosts[2]).await;
+    let client = hosts[2].client(&wires);
+    let refused = recover(&client, json!({"dead": ["n2", "n3", "n4"]})).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("n4 was said to be dead, but it answers"),
+        "{refused}"
+    );
+
+    let recovered = recover_without(&client, &["n2", "n3"]).await;
+    assert_eq!(recovered["record"]["winner"], "n1", "a voter among equals");
+    assert_eq!(recovered["record"]["coordinator"], "n5");
+    write(&client, "after").await;
+    voters(&client, 3).await;
+    // The dead are tried again where the recovered store calls their nodes ready, and given up.
+    members(&client, &["n1 leader", "n4 voter", "n5 voter"]).await;
+    for host in &hosts {
+        eventually("everybody is in the new generation", || {
+            let known = host.node.known.borrow();
+            known.as_ref().is_some_and(|known| {
+                known.standing.cluster.generation == 1 && known.view.revision() > FIRST
+            })
+        })
+        .await;
+        let list = host.client(&wires).get(CONFIG_MAPS).await.unwrap();
+        assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    }
+    // The second loss is a minority's, and ordinary again.
+    let leader = hosts.iter().position(Host::leads).unwrap();
+    drop(hosts.remove(leader));
+    eventually("another leader", || hosts.iter().any(Host::leads)).await;
+    write(&hosts[0].client(&wires), "last").await;
+}
+
+/// The winner dies at once: the survivors still hold the last generation, and recover into the one after.
+#[actix::test]
+async fn a_generation_that_dies_young_is_passed_over() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let one = survivor(&wires).await;
+    let client = one.client(&wires);
+    recover_without(&client, &["n2", "n3"]).await;
+    let two = Host::start(&wires, options(2), 22).await;
+    let three = Host::start(&wires, options(3), 33).await;
+    voters(&client, 3).await;
+    write(&client, "after").await;
+    drop(one);
+    drop(two);
+    leaderless(&three).await;
+    let client = three.client(&wires);
+    let recovered = recover_without(&client, &["n1", "n2"]).await;
+    assert_eq!(recovered["record"]["generation"], 2);
+    assert_eq!(recovered["revision"], 2_u64 << 40);
+    let status = obtain("the status", || client.get(STATUS)).await;
+    assert_eq!(status["generation"], 2);
+    for name in ["before", "after"] {
+        let path = format!("{CONFIG_MAPS}/{name}");
+        obtain("both", || client.get(&path)).await;
+    }
+    assert_eq!(
+        three.node.known.borrow().as_ref().unwrap().standing.role,
+        Role::Leader
+    );
+}
