@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -151,7 +151,10 @@ impl Cluster {
     /// Starts the processes. They find each other by themselves; [`Cluster::ready`] waits for that.
     pub async fn start(layout: Layout, entropy: &mut Entropy) -> anyhow::Result<Self> {
         let network = edges::network();
-        let directory = Directory::create(entropy)?;
+        // Root's processes may be other users', who must get to what is theirs in it.
+        let is_root = rustix::process::geteuid().is_root();
+        let passable = layout.runtime == RuntimeChoice::Process && is_root;
+        let directory = Directory::create(entropy, if passable { 0o711 } else { 0o700 })?;
         let addresses = free_addresses(&*network, entropy, layout.nodes * 2).await?;
         let mut nodes = Vec::new();
         for (index, pair) in addresses.chunks_exact(2).enumerate() {
@@ -190,6 +193,7 @@ impl Cluster {
         let log = File::options()
             .create(true)
             .append(true)
+            .mode(0o600)
             .open(self.log_path(&node.name))
             .context("opening a node's log")?;
         let mut command = Command::new(&self.program);
@@ -407,14 +411,17 @@ struct Directory(PathBuf);
 
 impl Directory {
     /// In memory where there is a tmpfs for it.
-    fn create(entropy: &mut Entropy) -> anyhow::Result<Self> {
+    fn create(entropy: &mut Entropy, mode: u32) -> anyhow::Result<Self> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let shared = PathBuf::from("/dev/shm");
         let candidates = runtime.into_iter().chain([shared, std::env::temp_dir()]);
         let mut last = None;
         for parent in candidates {
             let path = parent.join(format!("kagero-{:08x}", entropy.next_u32()));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
+            let created = fs::DirBuilder::new().mode(0o700).create(&path);
+            // Not left to the umask.
+            let open = || fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+            match created.and_then(|()| open()) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) => last = Some((path, error)),
             }
@@ -519,8 +526,7 @@ mod tests {
 
     #[test]
     fn its_directory_is_private_and_goes_with_it() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = Directory::create(&mut Entropy::from_seed(7)).unwrap();
+        let directory = Directory::create(&mut Entropy::from_seed(7), 0o700).unwrap();
         let path = directory.0.clone();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

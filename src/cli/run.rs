@@ -172,8 +172,12 @@ impl RunArgs {
             run_dir: directory(self.run_dir.as_ref(), "/run/kagero", &name),
             data_dir: directory(self.data_dir.as_ref(), "/var/lib/kagero", &name),
         };
-        let run_dir = place.run_dir.display();
-        std::fs::create_dir_all(&place.run_dir).with_context(|| format!("--run-dir {run_dir}"))?;
+        if self.runtime != RuntimeChoice::Process {
+            // The process runtime makes its own, which its pods' users must be able to pass.
+            let run_dir = place.run_dir.display();
+            let made = std::fs::create_dir_all(&place.run_dir);
+            made.with_context(|| format!("--run-dir {run_dir}"))?;
+        }
         let env = edges::env(self.runtime, &place).await?;
         let options = self.options(name)?;
         info!(name = %options.name, runtime = env.runtime.name(), "starting");
