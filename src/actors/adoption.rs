@@ -1,20 +1,89 @@
 //! After a recovery: the pods that a node runs and the recovered store does not know, written again rather than killed.
 //!
 //! Pure. What was acknowledged last may be lost with the majority that had it; the containers that it led to are not.
+//! A pod that is not there any more because it was deleted since is another matter: its node may come back late, and
+//! must not bring it back. So a generation begins with the UIDs of the pods that its founding state knew, by node.
 //! Deliberately only for pods whose node was told them by its living process: nobody else has their spec.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use rand::RngCore;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::node_messages::HeldPod;
 use crate::control::{Owner, owner};
 use crate::resource::{Cache, ObjectKey, codec, names, registry};
-use crate::store::{Compare, Operation, Transaction};
+use crate::store::{Compare, Operation, Record, Transaction, View};
 
 /// Annotation of an adopted pod: the generation that found it.
 const ADOPTED: &str = "kagero.dev/adopted-in-generation";
+
+/// Before a node's name: the UIDs of the pods that were bound to it when a generation began. No object of the API.
+const KNOWN: &str = "kagero-known-pods/";
+
+/// The writes that tell a generation which pods its founding state knew, or an earlier generation's.
+pub(super) fn remember_known_pods(view: &View) -> Vec<Operation> {
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (node, uids) in known_pods(view) {
+        known.entry(node).or_default().extend(uids_of(&uids));
+    }
+    for (key, record) in view.range("pods/") {
+        match serde_json::from_slice::<Bound>(&record.value) {
+            Ok(Bound { metadata, spec }) => {
+                let node = spec.node_name.filter(|node| !node.is_empty());
+                if let Some(node) = node {
+                    known.entry(node).or_default().insert(metadata.uid);
+                }
+            }
+            Err(error) => tracing::error!(key, %error, "a stored pod cannot be read"),
+        }
+    }
+    let put = |(node, uids): (String, BTreeSet<String>)| Operation::Put {
+        key: format!("{KNOWN}{node}"),
+        value: serde_json::to_vec(&uids)
+            .expect("strings serialise into memory")
+            .into(),
+    };
+    known.into_iter().map(put).collect()
+}
+
+/// The same, read again: by node, encoded.
+pub(super) fn known_pods(view: &View) -> BTreeMap<String, Bytes> {
+    let records = view.range(KNOWN);
+    let entry = |(key, record): (&str, &Record)| {
+        let node = key.strip_prefix(KNOWN).unwrap_or_default();
+        (node.to_owned(), record.value.clone())
+    };
+    records.map(entry).collect()
+}
+
+/// One node's.
+pub(super) fn uids_of(known: &Bytes) -> BTreeSet<String> {
+    serde_json::from_slice(known).expect("written by `remember_known_pods`")
+}
+
+/// As much of a pod as tells where it is bound.
+#[derive(Deserialize)]
+struct Bound {
+    metadata: Uid,
+    #[serde(default)]
+    spec: Place,
+}
+
+#[derive(Deserialize)]
+struct Uid {
+    uid: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    node_name: Option<String>,
+}
 
 /// A pod to be written again.
 #[derive(Clone, Debug)]
@@ -27,14 +96,16 @@ pub(super) struct Adoption {
     pub(super) transaction: Transaction,
 }
 
-/// What to write for the pods that a node holds: nothing for those that are known, have ended or were about to go, nor
-/// for one that cannot be read.
+/// What to write for the pods that a node holds: nothing for those that are, or were, known, have ended or were about to
+/// go, nor for one that cannot be read.
 pub(super) fn adoptions(
     cache: &Cache,
     node: &str,
     generation: u64,
     held: &[HeldPod],
+    known: &BTreeSet<String>,
 ) -> Vec<Adoption> {
+    let held = held.iter().filter(|pod| !known.contains(&pod.uid));
     let read = |held: &HeldPod| match adoption(cache, node, generation, held) {
         Ok(adoption) => adoption,
         Err(error) => {
@@ -42,7 +113,7 @@ pub(super) fn adoptions(
             None
         }
     };
-    held.iter().filter_map(read).collect()
+    held.filter_map(read).collect()
 }
 
 fn adoption(
@@ -208,14 +279,14 @@ mod tests {
     }
 
     fn adopt(held: &[HeldPod]) -> Vec<Adoption> {
-        adoptions(&store().1, NODE, 1, held)
+        adoptions(&store().1, NODE, 1, held, &BTreeSet::new())
     }
 
     #[test]
     fn what_runs_and_is_not_known_is_written_with_its_newest_state() {
         let (mut store, cache) = store();
         let running = held(&pod("lost", None), "Running");
-        let adopted = adoptions(&cache, NODE, 1, &[running]);
+        let adopted = adoptions(&cache, NODE, 1, &[running], &BTreeSet::new());
         assert_eq!(adopted.len(), 1);
         let id = ProposalId {
             origin: 1,
@@ -255,6 +326,28 @@ mod tests {
         assert!(adopt(&left).is_empty());
     }
 
+    /// Its node was away while it was replaced: the store does not know it any more, but it was never lost.
+    #[test]
+    fn what_was_known_and_is_deleted_since_stays_deleted() {
+        let mut store = store().0;
+        let remembered = remember_known_pods(&store.view());
+        store.begin_generation(2, &remembered);
+        let deletion = Operation::Delete {
+            key: "pods/default/known".to_owned(),
+        };
+        // The next generation still knows what this one knew at its beginning.
+        store.begin_generation(3, &[deletion]);
+        let remembered = remember_known_pods(&store.view());
+        store.begin_generation(4, &remembered);
+        let known = uids_of(&known_pods(&store.view())[NODE]);
+        assert_eq!(known, BTreeSet::from(["uid-known".to_owned()]));
+        let (cache, _) = Cache::fill(&store.view());
+        let held = ["known", "lost"].map(|name| held(&pod(name, None), "Running"));
+        let adopted = adoptions(&cache, NODE, 4, &held, &known);
+        let names: Vec<_> = adopted.iter().map(|a| a.key.name.as_str()).collect();
+        assert_eq!(names, ["lost"]);
+    }
+
     #[test]
     fn owners_that_are_gone_are_forgotten_and_living_ones_kept() {
         let cases = [("living", 1), ("another", 0)];
@@ -271,7 +364,7 @@ mod tests {
         let mut other = pod("lost", None);
         other["metadata"]["namespace"] = json!("other");
         let both = [held(&pod("lost", None), "Running"), held(&other, "Running")];
-        let adopted = adoptions(&cache, NODE, 1, &both);
+        let adopted = adoptions(&cache, NODE, 1, &both, &BTreeSet::new());
         let entropy = &mut Entropy::from_seed(1);
         let namespaces = namespaces(&cache, &adopted, "2026-01-01T00:00:00Z", entropy);
         assert_eq!(namespaces.len(), 1);

@@ -49,7 +49,9 @@ pub(super) struct Beginning {
     pub(super) term: Term,
     pub(super) configuration: Configuration,
     /// The record of the recovery.
-    pub(super) operations: Vec<Operation>,
+    pub(super) record: Vec<Operation>,
+    /// What else is to be written, given the state that the log came to.
+    pub(super) more: fn(&View) -> Vec<Operation>,
 }
 
 /// A request the core has not yet answered.
@@ -109,8 +111,10 @@ impl Member {
             cluster,
             term,
             configuration,
-            operations,
+            record: mut operations,
+            more,
         } = beginning;
+        operations.extend(more(&self.store.view()));
         self.store.begin_generation(cluster.generation, &operations);
         let contacts = Arc::new(configuration.contacts.clone());
         let (_, index) = self.raft.log_end();

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::adoption::{Adoption, adoptions, namespaces};
+use super::adoption::{Adoption, adoptions, known_pods, namespaces, uids_of};
 use super::assignments::{assignment, needs};
 use super::informer::{CacheBegan, CacheChanged, CacheEnded};
 use super::messages::Submit;
@@ -59,6 +60,8 @@ struct Reign {
     placed: BTreeMap<ObjectKey, Place>,
     /// Nodes that are told everything as soon as the cache has reached a revision: what they hold was written there.
     awaited: BTreeMap<String, (PeerId, Revision)>,
+    /// By node, encoded: the pods that the generation's founding state knew. Empty unless it began with a recovery.
+    known: BTreeMap<String, Bytes>,
 }
 
 /// A link opened: its node must be told everything.
@@ -181,7 +184,9 @@ impl NodeLinks {
     fn adopt(&mut self, ready: LinkReady, ctx: &mut Context<Self>) {
         let Some(reign) = &self.reign else { return };
         let generation = reign.cluster.map_or(0, |cluster| cluster.generation);
-        let adoptions = adoptions(&reign.cache, &ready.name, generation, &ready.held);
+        let known = reign.known.get(&ready.name).map(uids_of);
+        let known = known.unwrap_or_default();
+        let adoptions = adoptions(&reign.cache, &ready.name, generation, &ready.held, &known);
         if adoptions.is_empty() {
             return reign.assign_all(&ready.name);
         }
@@ -412,7 +417,7 @@ impl Actor for NodeLinks {
 impl Handler<CacheBegan> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, CacheBegan { term, cache, .. }: CacheBegan, ctx: &mut Self::Context) {
+    fn handle(&mut self, CacheBegan { term, cache, view }: CacheBegan, ctx: &mut Self::Context) {
         let bound = cache
             .list::<Pod>()
             .filter_map(|(key, pod)| Some((key.clone(), place(pod)?)));
@@ -424,6 +429,7 @@ impl Handler<CacheBegan> for NodeLinks {
             lines: BTreeMap::new(),
             placed,
             awaited: BTreeMap::new(),
+            known: known_pods(&view),
         });
         let asked = self
             .peer

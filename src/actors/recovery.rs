@@ -340,8 +340,8 @@ pub(super) async fn begin_here(
     begin: BeginGeneration,
 ) -> Result<Revision, Status> {
     let cluster = begin.cluster;
-    let begun = peer.send(begin).await.map_err(|_| stopping())?;
-    let revision = begun.map_err(|refused| conflict(refused.to_string()))?;
+    let revision = peer.send(begin).await.map_err(|_| stopping())?;
+    let revision = revision.map_err(|refused| conflict(refused.to_string()))?;
     joiner.do_send(Adopt(cluster));
     Ok(revision)
 }

@@ -243,8 +243,8 @@ impl Doorman {
                 promised.map(Answer::Promised).map_err(refused)
             }
             Call::Begin(begin) => {
-                let begun = recovery::begin_here(&self.peer, &self.joiner, begin).await;
-                begun.map(Answer::Begun)
+                let revision = recovery::begin_here(&self.peer, &self.joiner, begin).await;
+                revision.map(Answer::Begun)
             }
         }
     }

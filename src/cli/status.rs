@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::{edges, kubeconfig};
-use crate::actors::messages::ClusterStatus;
+use crate::actors::messages::{ClusterStatus, RecoveryRecord};
 
 pub(super) const EXAMPLES: &str = "Examples:
   kagero status                                  of the current context's cluster
@@ -177,10 +177,7 @@ fn render(overview: &Overview) -> String {
     );
     if let Some(recovery) = &cluster.recovery {
         text.truncate(text.len() - 1);
-        text += &format!(
-            "recovered {} from generation {} with the log of {}; may be lost: {}\n\n",
-            recovery.time, recovery.from_generation, recovery.winner, recovery.may_be_lost
-        );
+        text.push_str(&recovered(recovery));
     }
     let mut members = table(&[
         "MEMBER",
@@ -226,6 +223,14 @@ fn render(overview: &Overview) -> String {
     text + &format!("pods: {pods}\n")
 }
 
+/// The line that stays after a lost majority.
+fn recovered(recovery: &RecoveryRecord) -> String {
+    format!(
+        "recovered {} from generation {} with the log of {}; may be lost: {}\n\n",
+        recovery.time, recovery.from_generation, recovery.winner, recovery.may_be_lost
+    )
+}
+
 fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -239,7 +244,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::actors::messages::{MemberStatus, RecoveryRecord};
+    use crate::actors::messages::MemberStatus;
 
     fn example() -> Overview {
         let member = MemberStatus {

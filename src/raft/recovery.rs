@@ -350,13 +350,13 @@ impl Inquest<'_> {
 
     /// Fewer voters than a quorum answer and are free to vote.
     fn majority_is_lost(&self, configuration: &Configuration) -> Result<(), RecoveryRefused> {
-        let votes = |id| self.account(id).is_some_and(|account| !account.frozen);
-        if !configuration.is_quorum(votes) {
+        let answers = |id| self.account(id).is_some_and(|account| !account.frozen);
+        if !configuration.is_quorum(answers) {
             return Ok(());
         }
         let voters = || configuration.voters.union(&configuration.outgoing);
         Err(RecoveryRefused::MajorityLives {
-            answering: voters().filter(|id| votes(**id)).count(),
+            answering: voters().filter(|id| answers(**id)).count(),
             voters: voters().count(),
         })
     }

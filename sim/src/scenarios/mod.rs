@@ -90,7 +90,7 @@ pub const ALL: &[Scenario] = &[
     scenario!(
         majority_lost,
         3,
-        "both followers are lost, or called dead: an operator recovers, and they join the new generation"
+        "both followers are lost, or one called dead: an operator recovers, they join the new generation"
     ),
 ];
 

@@ -10,6 +10,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::super::adoption::remember_known_pods;
 use super::super::member::{Beginning, Member};
 use super::super::messages::LostLeadership;
 use super::{Published, RaftPeer, Standing};
@@ -239,7 +240,8 @@ impl Handler<BeginGeneration> for RaftPeer {
             cluster: begin.cluster,
             term: begin.term,
             configuration: first_configuration(self.id, begin.survivors),
-            operations: begin.record,
+            record: begin.record,
+            more: remember_known_pods,
         };
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
         let config = self.config.clone();
