@@ -225,6 +225,34 @@ async fn a_pod_runs_and_is_removed() {
     assert!(left.containers.is_empty() && left.sandboxes.is_empty());
 }
 
+/// While the stream is broken the counter goes up each second, so silence proves that it is open.
+#[actix_web::test]
+async fn an_end_is_told_by_the_engines_stream_and_nothing_else_is() {
+    const QUIET: Duration = Duration::from_secs(3);
+    const QUICKLY: Duration = Duration::from_secs(5);
+    let dir = tempfile::tempdir().unwrap();
+    let (runtime, _clean_up) = runtime("test-events", dir.path()).await;
+    let sandbox_id = runtime.start_sandbox(&sandbox("u")).await.unwrap().id;
+    let spec = container("u", &sandbox_id, "exec sleep 1000");
+    let id = runtime.start_container(&spec).await.unwrap().id;
+    let mut changed = runtime.changed();
+    let settled = async {
+        // The two starts' events come first, in their own time.
+        while let Ok(told) = tokio::time::timeout(QUIET, changed.changed()).await {
+            told.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled)
+        .await
+        .expect("nothing changes, nothing is told");
+    docker(&["kill", &id]);
+    tokio::time::timeout(QUICKLY, changed.changed())
+        .await
+        .expect("the end is told")
+        .unwrap();
+    assert_eq!(exit_code(&runtime, &id).await, 137);
+}
+
 #[actix_web::test]
 async fn a_second_runtime_adopts_and_stops() {
     let dir = tempfile::tempdir().unwrap();

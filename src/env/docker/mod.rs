@@ -6,6 +6,7 @@
 
 mod create;
 mod errors;
+mod events;
 mod image;
 mod labels;
 mod pieces;
@@ -24,7 +25,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptions, EventsOptions, ListContainersOptions, LogsOptions,
+    CreateContainerOptions, CreateImageOptions, ListContainersOptions, LogsOptions,
     RemoveContainerOptions, StopContainerOptions,
 };
 use futures::StreamExt;
@@ -48,10 +49,6 @@ use crate::agent::{
 const PAUSE_IMAGE: &str = "kagero.dev/pause";
 /// The longest that one answer may take to begin. Callers have their own deadlines; a stop waits for its grace.
 const ANSWER_SECONDS_MAX: u64 = 3_600;
-/// Wait before the engine's event stream is opened again.
-const EVENTS_RETRY: Duration = Duration::from_secs(1);
-/// The events after which containers are worth listing.
-const EVENTS: [&str; 4] = ["start", "die", "destroy", "oom"];
 
 /// Where and for whom the runtime works.
 #[derive(Clone, Debug)]
@@ -116,10 +113,10 @@ impl DockerRuntime {
         let info = docker.info().await;
         let info = info.map_err(|error| VersionError::Unavailable(errors::text(&error)))?;
         let changed = Rc::new(watch::Sender::new(0));
-        let events = actix_rt::spawn(watch_events(
+        let events = actix_rt::spawn(events::watch_events(
             docker.clone(),
             options.scope.clone(),
-            info.system_time.unwrap_or_default(),
+            events::engine_time(info.system_time.as_deref()),
             Rc::clone(&changed),
         ));
         Ok(Self {
@@ -224,41 +221,6 @@ impl DockerRuntime {
         };
         self.inspected.borrow_mut().insert(id.to_owned(), inspected);
         Ok(Some(state))
-    }
-}
-
-/// Bumps the counter at every event after `since`, by the engine's clock: what happens before the stream is open, at
-/// first or again after a break, is sent when it is.
-async fn watch_events(
-    docker: Docker,
-    scope: String,
-    mut since: String,
-    changed: Rc<watch::Sender<u64>>,
-) {
-    let label = format!("{}={scope}", labels::SCOPE);
-    let filters = [
-        ("type", vec!["container".to_owned()]),
-        ("label", vec![label]),
-        ("event", EVENTS.map(ToOwned::to_owned).to_vec()),
-    ];
-    loop {
-        let filters = filters
-            .clone()
-            .map(|(key, values)| (key.to_owned(), values));
-        let options = EventsOptions {
-            since: Some(since.clone()),
-            filters: Some(filters.into_iter().collect()),
-            ..EventsOptions::default()
-        };
-        let mut events = docker.events(Some(options));
-        while let Some(Ok(event)) = events.next().await {
-            if let Some(second) = event.time {
-                since = second.to_string();
-            }
-            changed.send_modify(|count| *count += 1);
-        }
-        tokio::time::sleep(EVENTS_RETRY).await;
-        changed.send_modify(|count| *count += 1);
     }
 }
 
