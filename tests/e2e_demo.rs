@@ -11,12 +11,17 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use dev::{FORMED_WITHIN, KAGERO, exists, signal, until};
+use tokio::time::Instant;
+
+use dev::{FORMED_WITHIN, KAGERO, SOON, exists, signal, until};
 
 /// All of it: forming, deploying, the failure detector's 15 s, coming back.
 const PLAYED_WITHIN_SECONDS: &str = "150";
 /// What a signal's clean-up may take with a dozen pods.
 const CLEANED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What an engine was creating is listed by then.
+const APPEARED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The program with a place of its own for its directories, in memory, so that what it leaves is seen.
 struct Stage(tempfile::TempDir);
@@ -36,15 +41,18 @@ impl Stage {
         command
     }
 
+    /// How many containers its nodes keep.
+    fn containers(&self) -> usize {
+        let place = self.0.path().to_str().unwrap().to_owned();
+        let scopes = containers();
+        scopes.lines().filter(|scope| scope.contains(&place)).count()
+    }
+
     /// Asserts that neither a directory nor a container of a node's is left.
     fn assert_empty(self) {
         let left: Vec<_> = fs::read_dir(self.0.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
-        let scopes = containers();
-        let ours = scopes
-            .lines()
-            .find(|scope| scope.contains(self.0.path().to_str().unwrap()));
-        assert_eq!(ours, None);
+        assert_eq!(self.containers(), 0);
     }
 }
 
@@ -152,6 +160,42 @@ fn a_signal_ends_it_and_leaves_nothing() {
         assert!(!exists(node), "a node still runs");
     }
     stage.assert_empty();
+}
+
+/// A creation that is under way at the engine is not listed yet: each end comes while some are.
+#[test]
+fn however_far_it_is_with_docker_its_end_leaves_nothing() {
+    for begun in [1, 4, 9, 16] {
+        let stage = Stage::new();
+        let mut demo = stage
+            .demo(&["--pods", "12", "--runtime", "docker"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("containers come", FORMED_WITHIN, || {
+            let containers = stage.containers();
+            (containers >= begun)
+                .then_some(())
+                .ok_or_else(|| format!("{containers} of {begun}"))
+        });
+        signal(demo.id(), Signal::INT);
+        let status = until("it ends", CLEANED_WITHIN, || {
+            demo.try_wait()
+                .unwrap()
+                .ok_or_else(|| "it still runs".to_owned())
+        });
+        assert_eq!(status.code(), Some(1), "after {begun} containers");
+        // What was under way appears within moments, if it was not waited for.
+        let settled = Instant::now() + APPEARED_WITHIN;
+        until("what was under way came", SOON, || {
+            assert_eq!(stage.containers(), 0, "after {begun} containers");
+            (Instant::now() > settled)
+                .then_some(())
+                .ok_or_else(String::new)
+        });
+        stage.assert_empty();
+    }
 }
 
 #[test]

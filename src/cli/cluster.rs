@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::client::{Client, ClientError};
 use super::machine::{Capacity, Usage};
+use super::run::CLOSE_PATIENCE;
 use super::status::{condition, items};
 use super::{RuntimeChoice, edges};
 use crate::actors::messages::ClusterStatus;
@@ -31,8 +32,13 @@ use crate::env::runtime::ContainerRuntime;
 pub const NODES_MAX: usize = 100;
 /// How often anything is looked at again; an election takes about ten times as long.
 pub const POLL: Duration = Duration::from_millis(20);
-/// What a node gets to end by itself before it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// What a node gets to end by itself before it is killed: its engine's patience, and as much again as all else takes.
+const STOP_PATIENCE: Duration = CLOSE_PATIENCE.saturating_add(Duration::from_secs(3));
+/// How long after a node's death by a signal the engine may still bring forth what it was asked to create: nobody waits
+/// for the answer any more, so nothing but time tells. As long as a node waits that ends by itself.
+const BIRTHS_AFTER_DEATH: Duration = CLOSE_PATIENCE;
+/// Between two looks for such.
+const BIRTHS_POLL: Duration = Duration::from_millis(250);
 /// What one node may need to answer a question that it need not think about.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
 /// What the container engine may need to list or to remove one thing, on a machine that has much to do.
@@ -85,6 +91,8 @@ pub struct LocalNode {
     place: edges::Place,
     boot_id: String,
     child: Option<Child>,
+    /// When a process of its was last seen dead that had not ended by itself.
+    died: Option<Instant>,
     runtime: Rc<dyn ContainerRuntime>,
 }
 
@@ -103,16 +111,16 @@ impl LocalNode {
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        self.died = Some(Instant::now());
         Some(status)
     }
 
     /// SIGKILL, and waits until it is gone.
     async fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut child) = self.child.take() {
-            child
-                .kill()
-                .await
-                .with_context(|| format!("killing {}", self.name))?;
+            let killed = child.kill().await;
+            self.died = Some(Instant::now());
+            killed.with_context(|| format!("killing {}", self.name))?;
         }
         Ok(())
     }
@@ -123,13 +131,31 @@ impl LocalNode {
         if let (Some(pid), Some(child)) = (pid, &mut self.child) {
             // It may have ended a moment ago; waiting tells.
             let _ = kill_process(pid, Signal::TERM);
-            let _ = timeout(STOP_PATIENCE, child.wait()).await;
+            if let Ok(Ok(status)) = timeout(STOP_PATIENCE, child.wait()).await
+                && status.success()
+            {
+                self.child = None;
+                return Ok(());
+            }
         }
         self.kill().await
     }
 
-    /// Takes all of its pods away, running or not.
-    async fn wipe(&self) -> anyhow::Result<()> {
+    /// Takes all of its pods away, running or not, of a node that does not run. What its engine may yet bring forth is
+    /// waited for.
+    async fn clear(&self) -> anyhow::Result<()> {
+        let until = self.died.map(|died| died + BIRTHS_AFTER_DEATH);
+        loop {
+            let found = self.wipe().await?;
+            if found == 0 && until.is_none_or(|until| Instant::now() >= until) {
+                return Ok(());
+            }
+            sleep(BIRTHS_POLL).await;
+        }
+    }
+
+    /// Takes the pods away that there are now. Returns how many containers that were.
+    async fn wipe(&self) -> anyhow::Result<usize> {
         let inventory = in_time(self.runtime.list()).await??;
         let mut uids = BTreeSet::new();
         for container in &inventory.containers {
@@ -143,7 +169,7 @@ impl LocalNode {
         for uid in &uids {
             in_time(self.runtime.remove_pod(uid)).await??;
         }
-        Ok(())
+        Ok(inventory.containers.len() + inventory.sandboxes.len())
     }
 }
 
@@ -170,6 +196,7 @@ impl Cluster {
                 api: pair[1].clone(),
                 boot_id: new_id(entropy),
                 child: None,
+                died: None,
                 name,
             });
         }
@@ -231,7 +258,8 @@ impl Cluster {
     pub async fn wipe(&self, index: usize) -> anyhow::Result<()> {
         let node = &self.nodes[index];
         let wiped = node.wipe().await;
-        wiped.with_context(|| format!("removing the pods of {}", node.name))
+        wiped.with_context(|| removing(node))?;
+        Ok(())
     }
 
     fn arguments(&self, node: &LocalNode) -> Vec<String> {
@@ -364,11 +392,18 @@ impl Cluster {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let stopping = self.nodes.iter_mut().map(LocalNode::stop);
         let stopped = futures::future::join_all(stopping).await;
-        let wiping = (0..self.nodes.len()).map(|index| self.wipe(index));
-        let wiped = futures::future::join_all(wiping).await;
+        let clearing = self.nodes.iter().map(async |node: &LocalNode| {
+            let cleared = node.clear().await;
+            cleared.with_context(|| removing(node))
+        });
+        let wiped = futures::future::join_all(clearing).await;
         debug!(directory = %self.directory.0.display(), "stopped");
         stopped.into_iter().chain(wiped).collect()
     }
+}
+
+fn removing(node: &LocalNode) -> String {
+    format!("removing the pods of {}", node.name)
 }
 
 /// What the container engine answers, unless it hangs.

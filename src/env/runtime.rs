@@ -24,6 +24,10 @@ pub trait ContainerRuntime {
     /// Asks the engine who it is; an error means that no pod can run now.
     async fn version(&self) -> Result<RuntimeVersion, VersionError>;
 
+    /// Creates nothing any more, and waits for what is being created: [`list`](Self::list) then tells all there will
+    /// ever be. For a runtime that creates at once, as most do, there is nothing to wait for.
+    async fn close(&self) {}
+
     /// Counts up whenever a container's state may have changed. May miss changes: the caller lists from time to time.
     fn changed(&self) -> watch::Receiver<u64>;
 

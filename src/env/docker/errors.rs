@@ -21,6 +21,12 @@ fn code(error: &Error) -> Option<u16> {
     }
 }
 
+/// The refusal of a runtime that was closed.
+pub(super) fn closed() -> Error {
+    let err = std::io::Error::other("this node is stopping and creates nothing any more");
+    Error::IOError { err }
+}
+
 /// The engine's own words.
 pub(super) fn text(error: &Error) -> String {
     match error {

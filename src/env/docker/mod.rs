@@ -5,6 +5,7 @@
 //! statistics, and never asking for sizes, which is very slow.
 
 mod create;
+mod creations;
 mod errors;
 mod events;
 mod image;
@@ -86,6 +87,7 @@ pub struct DockerRuntime {
     pause_image: OnceCell<String>,
     /// What was asked of containers whose state cannot change unnoticed, by id: a list does not tell times and codes.
     inspected: RefCell<BTreeMap<String, Inspected>>,
+    creations: creations::Creations,
     changed: Rc<watch::Sender<u64>>,
     events: actix_rt::task::JoinHandle<()>,
 }
@@ -125,6 +127,7 @@ impl DockerRuntime {
             options,
             pause_image: OnceCell::new(),
             inspected: RefCell::default(),
+            creations: creations::Creations::default(),
             changed,
             events,
         })
@@ -145,44 +148,28 @@ impl DockerRuntime {
             .map_err(|error| SandboxError::Engine(error.to_string()))
     }
 
-    /// Creates a container; one of that name that an interrupted start left behind is removed first.
+    /// Creates a container; one of that name that an interrupted start left behind is removed first. Goes on at the
+    /// engine when its caller gives up, and so it does here: [`ContainerRuntime::close`] waits for it.
     async fn create(
         &self,
         name: &str,
         body: ContainerCreateBody,
     ) -> Result<String, bollard::errors::Error> {
-        let options = || CreateContainerOptions {
-            name: Some(name.to_owned()),
-            ..CreateContainerOptions::default()
+        let Some(under_way) = self.creations.begin() else {
+            return Err(errors::closed());
         };
-        match self
-            .docker
-            .create_container(Some(options()), body.clone())
-            .await
-        {
-            Err(error) if errors::is_already(&error) && errors::text(&error).contains("name") => {
-                self.force_remove(name).await?;
-                let created = self.docker.create_container(Some(options()), body).await;
-                created.map(|created| created.id)
-            }
-            created => created.map(|created| created.id),
-        }
-    }
-
-    async fn force_remove(&self, id: &str) -> Result<(), bollard::errors::Error> {
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
-        match self.docker.remove_container(id, Some(options)).await {
-            Err(error) if errors::is_missing(&error) || errors::is_already(&error) => Ok(()),
-            done => done,
-        }
+        let (docker, name) = (self.docker.clone(), name.to_owned());
+        let creation = actix_rt::spawn(async move {
+            let created = create_container(&docker, &name, body).await;
+            drop(under_way);
+            created
+        });
+        // It ends otherwise than by itself only with the arbiter, and this future with it.
+        creation.await.unwrap_or_else(|_| Err(errors::closed()))
     }
 
     async fn remove(&self, id: &str) -> Result<(), RemoveError> {
-        let removed = self.force_remove(id).await;
+        let removed = force_remove(&self.docker, id).await;
         removed.map_err(|error| RemoveError::Engine(errors::text(&error)))
     }
 
@@ -221,6 +208,40 @@ impl DockerRuntime {
         };
         self.inspected.borrow_mut().insert(id.to_owned(), inspected);
         Ok(Some(state))
+    }
+}
+
+async fn create_container(
+    docker: &Docker,
+    name: &str,
+    body: ContainerCreateBody,
+) -> Result<String, bollard::errors::Error> {
+    let options = || CreateContainerOptions {
+        name: Some(name.to_owned()),
+        ..CreateContainerOptions::default()
+    };
+    let mut created = docker
+        .create_container(Some(options()), body.clone())
+        .await;
+    if let Err(error) = &created
+        && errors::is_already(error)
+        && errors::text(error).contains("name")
+    {
+        force_remove(docker, name).await?;
+        created = docker.create_container(Some(options()), body).await;
+    }
+    created.map(|created| created.id)
+}
+
+async fn force_remove(docker: &Docker, id: &str) -> Result<(), bollard::errors::Error> {
+    let options = RemoveContainerOptions {
+        force: true,
+        v: true,
+        ..RemoveContainerOptions::default()
+    };
+    match docker.remove_container(id, Some(options)).await {
+        Err(error) if errors::is_missing(&error) || errors::is_already(&error) => Ok(()),
+        done => done,
     }
 }
 
@@ -278,6 +299,10 @@ fn split_tag(image: &str) -> (&str, Option<&str>) {
 impl ContainerRuntime for DockerRuntime {
     fn name(&self) -> &'static str {
         "docker"
+    }
+
+    async fn close(&self) {
+        self.creations.close().await;
     }
 
     async fn version(&self) -> Result<RuntimeVersion, VersionError> {
@@ -363,7 +388,7 @@ impl ContainerRuntime for DockerRuntime {
         let id = id.map_err(|error| errors::of_sandbox(&error))?;
         if let Err(error) = self.docker.start_container(&id, None).await {
             // If this fails too, the agent finds the dead sandbox at its next listing.
-            let _ = self.force_remove(&id).await;
+            let _ = force_remove(&self.docker, &id).await;
             return Err(errors::of_sandbox(&error));
         }
         let summaries = self.summaries().await;
@@ -403,7 +428,7 @@ impl ContainerRuntime for DockerRuntime {
             }
             Err(error) => {
                 // If this fails too, the agent finds what is left at its next listing.
-                let _ = self.force_remove(&id).await;
+                let _ = force_remove(&self.docker, &id).await;
                 Err(refused(error))
             }
         }
