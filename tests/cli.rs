@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 fn kagero(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kagero"));
@@ -137,9 +140,52 @@ fn a_flag_that_names_the_cluster_wins_over_the_environment() {
     }
 }
 
+/// What collects the logs may end, as `head -1` does.
+#[test]
+fn a_node_whose_standard_error_closes_lives_and_ends_as_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_str().unwrap();
+    let mut node = Command::new(env!("CARGO_BIN_EXE_kagero"))
+        .args(["run", "--init", "--name", "n1", "--runtime", "process"])
+        .args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+        .args(["--run-dir", place, "--data-dir", place, "--log", "trace"])
+        .env_clear()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(node.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    drop(log);
+    // It says that it stops, among much else.
+    let pid = Pid::from_raw(node.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let status = node.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    for arguments in [&["completion", "bash"][..], &["version"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kagero"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(command.stdout.take());
+        let (code, _, err) = said(command.wait_with_output().unwrap());
+        assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
+    }
+}
+
 #[test]
 fn completions_and_version_go_to_standard_output() {
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, out, err) = said(kagero(&["completion", shell], &[]));
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.contains("kagero") && out.contains("demo"), "{shell}");

@@ -20,8 +20,9 @@ mod status;
 pub mod web;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::future::Future;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -69,7 +70,7 @@ pub enum Command {
     /// Bring a cluster back that has lost a majority of its voters for good
     #[command(after_help = recover::EXAMPLES)]
     Recover(recover::RecoverArgs),
-    /// Print a shell's completion script
+    /// Print a shell's completion script: bash, zsh, fish, elvish or powershell
     Completion {
         /// The shell.
         shell: Shell,
@@ -110,7 +111,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return code.into();
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(format_args!("error: {error}"));
             return USAGE.into();
         }
     };
@@ -121,11 +122,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Status(arguments) => in_system(arguments.execute()),
         Command::Recover(arguments) => arguments.execute(),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "kagero", &mut std::io::stdout());
+            // By way of memory: it panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kagero", &mut script);
+            print(String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
         Command::Version => {
-            println!("kagero {}", env!("CARGO_PKG_VERSION"));
+            print(concat!("kagero ", env!("CARGO_PKG_VERSION"), "\n"));
             ExitCode::SUCCESS
         }
         Command::Pause => {
@@ -141,10 +145,27 @@ fn in_system(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     match actix_rt::System::new().block_on(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("error: {error:#}"));
             FAILED.into()
         }
     }
+}
+
+/// A line for people, on standard error. Nobody may be reading any more, which is no reason to end (`eprintln!` panics).
+fn tell(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A result, on standard output. A reader that has seen enough closes it; [`tell`] says why that ends nothing.
+fn print(result: impl Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{result}").and_then(|()| out.flush());
+}
+
+/// A runtime as `--runtime` takes it.
+fn flag(runtime: RuntimeChoice) -> String {
+    let value = runtime.to_possible_value();
+    value.expect("no choice is skipped").get_name().to_owned()
 }
 
 /// Whether standard error may be coloured and redrawn: <https://no-color.org>.

@@ -65,7 +65,7 @@ impl Progress {
 
     fn say(&self, what: &str) {
         if *self.said.borrow() != what {
-            eprintln!("{what}");
+            super::tell(what);
             what.clone_into(&mut self.said.borrow_mut());
         }
     }

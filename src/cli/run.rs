@@ -123,7 +123,7 @@ impl RunArgs {
     /// Runs the node to its end.
     pub(super) fn execute(self) -> ExitCode {
         if let Err(problem) = self.check() {
-            eprintln!("error: {problem}");
+            super::tell(format_args!("error: {problem}"));
             return USAGE.into();
         }
         if self.die_with_parent {
@@ -261,6 +261,8 @@ fn start_logging(filter: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        // It would say on standard error that standard error is closed, and panic of that.
+        .log_internal_errors(false)
         .with_ansi(super::colourful())
         .init();
 }

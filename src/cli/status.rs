@@ -76,8 +76,8 @@ impl StatusArgs {
         let asked = overview(&client).await;
         let overview = asked.with_context(|| format!("asking {}", client.address()))?;
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&overview)?),
-            Output::Table => print!("{}", render(&overview)),
+            Output::Json => super::print(serde_json::to_string_pretty(&overview)? + "\n"),
+            Output::Table => super::print(render(&overview)),
         }
         Ok(())
     }

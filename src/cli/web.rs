@@ -3,7 +3,6 @@
 //! Deliberately not a file server: one line on every path, so that one sees which pod answered.
 
 use std::io;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use actix_web::{App, HttpResponse, HttpServer, web as routes};
@@ -22,7 +21,7 @@ pub async fn web(port: u16) -> io::Result<()> {
     let server = server.workers(1).shutdown_timeout(1);
     let server = server.bind(bind_addresses(port).as_slice())?;
     for address in server.addrs() {
-        writeln!(io::stdout(), "listening on http://{address}")?;
+        super::print(format_args!("listening on http://{address}\n"));
     }
     server.run().await
 }
