@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -16,9 +16,9 @@ use rand::{Rng, RngCore};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::debug;
 
 use super::client::{Client, ClientError};
+use super::leftovers::{self, Directory};
 use super::machine::{Capacity, Usage};
 use super::run::CLOSE_PATIENCE;
 use super::status::{condition, items};
@@ -34,15 +34,8 @@ pub const NODES_MAX: usize = 100;
 pub const POLL: Duration = Duration::from_millis(20);
 /// What a node gets to end by itself before it is killed: its engine's patience, and as much again as all else takes.
 const STOP_PATIENCE: Duration = CLOSE_PATIENCE.saturating_add(Duration::from_secs(3));
-/// How long after a node's death by a signal the engine may still bring forth what it was asked to create: nobody waits
-/// for the answer any more, so nothing but time tells. As long as a node waits that ends by itself.
-const BIRTHS_AFTER_DEATH: Duration = CLOSE_PATIENCE;
-/// Between two looks for such.
-const BIRTHS_POLL: Duration = Duration::from_millis(250);
 /// What one node may need to answer a question that it need not think about.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
-/// What the container engine may need to list or to remove one thing, on a machine that has much to do.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
 /// Ports tried: above the well-known and below the ephemeral ones (Linux: 32,768 on), so that no outgoing connection
 /// takes a dead node's port before it is back.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
@@ -140,55 +133,18 @@ impl LocalNode {
         }
         self.kill().await
     }
-
-    /// Takes all of its pods away, running or not, of a node that does not run. What its engine may yet bring forth is
-    /// waited for.
-    async fn clear(&self) -> anyhow::Result<()> {
-        let until = self.died.map(|died| died + BIRTHS_AFTER_DEATH);
-        loop {
-            let found = self.wipe().await?;
-            if found == 0 && until.is_none_or(|until| Instant::now() >= until) {
-                return Ok(());
-            }
-            sleep(BIRTHS_POLL).await;
-        }
-    }
-
-    /// Takes the pods away that there are now. Returns how many containers that were.
-    async fn wipe(&self) -> anyhow::Result<usize> {
-        let inventory = in_time(self.runtime.list()).await??;
-        let mut uids = BTreeSet::new();
-        for container in &inventory.containers {
-            uids.insert(container.pod.uid.clone());
-            in_time(self.runtime.remove_container(&container.id)).await??;
-        }
-        for sandbox in &inventory.sandboxes {
-            uids.insert(sandbox.pod.uid.clone());
-            in_time(self.runtime.remove_sandbox(&sandbox.id)).await??;
-        }
-        for uid in &uids {
-            in_time(self.runtime.remove_pod(uid)).await??;
-        }
-        Ok(inventory.containers.len() + inventory.sandboxes.len())
-    }
 }
 
 impl Cluster {
     /// Starts the processes. They find each other by themselves; [`Cluster::ready`] waits for that.
     pub async fn start(layout: Layout, entropy: &mut Entropy) -> anyhow::Result<Self> {
         let network = edges::network();
-        // Root's processes may be other users', who must get to what is theirs in it.
-        let is_root = rustix::process::geteuid().is_root();
-        let passable = layout.runtime == RuntimeChoice::Process && is_root;
-        let directory = Directory::create(entropy, if passable { 0o711 } else { 0o700 })?;
+        let directory = Directory::create(entropy, layout.runtime)?;
         let addresses = free_addresses(&*network, entropy, layout.nodes * 2).await?;
         let mut nodes = Vec::new();
         for (index, pair) in addresses.chunks_exact(2).enumerate() {
             let name = format!("n{}", index + 1);
-            let place = edges::Place {
-                run_dir: directory.0.join(&name),
-                data_dir: directory.0.join(&name).join("data"),
-            };
+            let place = edges::Place::below(&directory.path().join(&name));
             nodes.push(LocalNode {
                 runtime: edges::runtime(layout.runtime, &place).await?,
                 place,
@@ -257,17 +213,13 @@ impl Cluster {
     /// The second half of a machine's loss.
     pub async fn wipe(&self, index: usize) -> anyhow::Result<()> {
         let node = &self.nodes[index];
-        let wiped = node.wipe().await;
+        let wiped = leftovers::wipe(&*node.runtime).await;
         wiped.with_context(|| removing(node))?;
         Ok(())
     }
 
     fn arguments(&self, node: &LocalNode) -> Vec<String> {
         let seeds: Vec<_> = self.nodes.iter().map(|node| node.listen.as_str()).collect();
-        let runtime = match self.layout.runtime {
-            RuntimeChoice::Process => "process",
-            RuntimeChoice::Docker | RuntimeChoice::Auto => "docker",
-        };
         // The nodes share one machine: each offers its part of it.
         let others = (self.nodes.len() - 1) as u64;
         let reserved = |total: u64| (total / self.nodes.len() as u64) * others;
@@ -279,7 +231,7 @@ impl Cluster {
             ("api", node.api.clone()),
             ("seeds", seeds.join(",")),
             ("voters", self.layout.voters().to_string()),
-            ("runtime", runtime.into()),
+            ("runtime", super::flag(self.layout.runtime)),
             ("run-dir", run_dir.display().to_string()),
             ("data-dir", data_dir.display().to_string()),
             ("machine-id", machine_id),
@@ -381,38 +333,34 @@ impl Cluster {
 
     /// Where everything of this cluster's is.
     pub fn directory(&self) -> &Path {
-        &self.directory.0
+        self.directory.path()
     }
 
     fn log_path(&self, name: &str) -> PathBuf {
-        self.directory.0.join(format!("{name}.log"))
+        self.directory.path().join(format!("{name}.log"))
     }
 
-    /// Takes everything away: the processes, their pods, the directory. Goes on after an error and tells the first.
+    /// Takes everything away: the processes, their pods, the directory. Goes on after an error and tells the first;
+    /// then, or if it is ended before, the directory stays, by which the next start finds what is left.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.directory.keep();
         let stopping = self.nodes.iter_mut().map(LocalNode::stop);
         let stopped = futures::future::join_all(stopping).await;
         let clearing = self.nodes.iter().map(async |node: &LocalNode| {
-            let cleared = node.clear().await;
-            cleared.with_context(|| removing(node))
+            let cleared = leftovers::clear(&*node.runtime, node.died).await;
+            cleared.map(drop).with_context(|| removing(node))
         });
         let wiped = futures::future::join_all(clearing).await;
-        debug!(directory = %self.directory.0.display(), "stopped");
-        stopped.into_iter().chain(wiped).collect()
+        stopped
+            .into_iter()
+            .chain(wiped)
+            .collect::<anyhow::Result<()>>()?;
+        self.directory.remove()
     }
 }
 
 fn removing(node: &LocalNode) -> String {
     format!("removing the pods of {}", node.name)
-}
-
-/// What the container engine answers, unless it hangs.
-async fn in_time<T>(asked: impl Future<Output = T>) -> anyhow::Result<T> {
-    let answered = timeout(ENGINE_PATIENCE, asked).await;
-    answered.with_context(|| {
-        let seconds = ENGINE_PATIENCE.as_secs();
-        format!("the container engine does not answer in {seconds} s")
-    })
 }
 
 /// Whether a status shows every voter wanted, all members heard from, and no node twice: a dead incarnation stays a
@@ -438,43 +386,6 @@ fn complete(status: &ClusterStatus) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{voters} of {wanted} voters"))
-    }
-}
-
-/// A directory that goes away with its owner.
-struct Directory(PathBuf);
-
-impl Directory {
-    /// In memory where there is a tmpfs for it.
-    fn create(entropy: &mut Entropy, mode: u32) -> anyhow::Result<Self> {
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let shared = PathBuf::from("/dev/shm");
-        let candidates = runtime.into_iter().chain([shared, std::env::temp_dir()]);
-        let mut last = None;
-        for parent in candidates {
-            let path = parent.join(format!("kagero-{:08x}", entropy.next_u32()));
-            let created = fs::DirBuilder::new().mode(0o700).create(&path);
-            // Not left to the umask.
-            let open = || fs::set_permissions(&path, fs::Permissions::from_mode(mode));
-            match created.and_then(|()| open()) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) => last = Some((path, error)),
-            }
-        }
-        let (path, error) = last.expect("the temporary directory is always a candidate");
-        Err(error).with_context(|| format!("creating {}", path.display()))
-    }
-
-    fn id(&self) -> String {
-        let name = self.0.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Whoever drops this is ending; a remnant on a tmpfs is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -557,17 +468,6 @@ mod tests {
                 Err(missing.to_owned())
             );
         }
-    }
-
-    #[test]
-    fn its_directory_is_private_and_goes_with_it() {
-        let directory = Directory::create(&mut Entropy::from_seed(7), 0o700).unwrap();
-        let path = directory.0.clone();
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-        assert!(directory.id().starts_with("kagero-"));
-        drop(directory);
-        assert!(!path.exists());
     }
 
     #[tokio::test]

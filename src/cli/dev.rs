@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, Layout, NODES_MAX, POLL};
 use super::progress::Progress;
-use super::{RuntimeChoice, edges, kubeconfig, signals};
+use super::{RuntimeChoice, edges, kubeconfig, leftovers, print, signals, tell};
 use crate::env::entropy::Entropy;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -61,6 +61,7 @@ impl DevArgs {
     pub(super) async fn execute(self) -> anyhow::Result<()> {
         let mut stop = signals::Stop::listen()?;
         let prepared = async {
+            leftovers::collect().await;
             let runtime = edges::resolve(self.runtime).await;
             edges::offer_web_image(runtime).await?;
             let layout = Layout {
@@ -73,7 +74,7 @@ impl DevArgs {
         let mut cluster = match stop.or(prepared).await {
             Ok(started) => started?,
             Err(signal) => {
-                eprintln!("{signal}: stopping");
+                tell(format_args!("{signal}: stopping"));
                 return Ok(());
             }
         };
@@ -83,7 +84,7 @@ impl DevArgs {
         let served = serve(&mut cluster, &kubeconfig, &mut added);
         let served = stop.or(served).await;
         let served = served.unwrap_or_else(|signal| {
-            eprintln!("{signal}: stopping");
+            tell(format_args!("{signal}: stopping"));
             Ok(())
         });
         let forgotten = added.as_ref().map_or(Ok(()), kubeconfig::remove);
@@ -124,18 +125,16 @@ fn announce(cluster: &Cluster, kubeconfig: &Path) {
     for index in 0..cluster.nodes.len() {
         announce_node(cluster, index);
     }
-    println!("export KUBECONFIG={}", kubeconfig.display());
-    eprintln!(
-        "logs are in {}; Ctrl-C ends it all",
-        cluster.directory().display()
-    );
+    print(format_args!("export KUBECONFIG={}\n", kubeconfig.display()));
+    let directory = cluster.directory().display();
+    tell(format_args!("logs are in {directory}; Ctrl-C ends it all"));
 }
 
 fn announce_node(cluster: &Cluster, index: usize) {
     let node = &cluster.nodes[index];
     let (name, api, peer) = (&node.name, &node.api, &node.listen);
     let pid = node.pid().unwrap_or_default();
-    println!("{name} pid={pid} api=http://{api} peer={peer}");
+    print(format_args!("{name} pid={pid} api=http://{api} peer={peer}\n"));
 }
 
 async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -147,7 +146,7 @@ async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
                 continue;
             };
             let name = cluster.nodes[index].name.clone();
-            eprintln!("{name} ended ({status}); starting it again");
+            tell(format_args!("{name} ended ({status}); starting it again"));
             *short_lives = if born.elapsed() < LIVED_WELL {
                 *short_lives + 1
             } else {

@@ -1,6 +1,6 @@
 //! The production edges, chosen: the one place of this room that names them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,6 +34,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// Of a node that has one directory for all.
+    pub fn below(directory: &Path) -> Self {
+        Self {
+            run_dir: directory.to_owned(),
+            data_dir: directory.join("data"),
+        }
+    }
+
     /// For asking an engine whether it answers.
     fn nowhere() -> Self {
         Self {
@@ -114,7 +122,9 @@ pub async fn demo_container(runtime: RuntimeChoice) -> anyhow::Result<Value> {
         // Pods of this runtime share the host's network: each takes a free port.
         return Ok(json!({"name": "web", "image": image, "args": ["--port", "0"]}));
     }
-    let image = web_image(&docker(&Place::nowhere()).await?).await?;
+    let docker = docker(&Place::nowhere()).await?;
+    let image = web_image(&docker).await?;
+    pause_image(&docker).await?;
     Ok(json!({
         "name": "web",
         "image": image,
@@ -129,6 +139,7 @@ pub async fn offer_web_image(runtime: RuntimeChoice) -> anyhow::Result<()> {
         return Ok(());
     }
     let docker = docker(&Place::nowhere()).await?;
+    pause_image(&docker).await?;
     let image = web_image(&docker).await?;
     let named = docker.name_image(&image, WEB_IMAGE, WEB_TAG).await;
     named.context("naming the web server's image")
@@ -138,4 +149,11 @@ async fn web_image(docker: &DockerRuntime) -> anyhow::Result<String> {
     let entry = [Program::current()?.path_inside(), "web".to_owned()];
     let image = docker.ensure_self_image(WEB_IMAGE, &entry).await;
     image.context("making the web server's image")
+}
+
+/// Made before the nodes start, or each would make it at once, and all but one of them for nothing.
+async fn pause_image(docker: &DockerRuntime) -> anyhow::Result<()> {
+    let made = docker.ensure_pause_image().await;
+    made.context("making the pause container's image")?;
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod edges;
 mod kubeconfig;
+mod leftovers;
 mod machine;
 pub mod pause;
 mod progress;

@@ -18,7 +18,7 @@ use super::cluster::{Cluster, Layout, POLL};
 use super::dev::{self, READY_WITHIN};
 use super::progress::Progress;
 use super::status::{condition, items};
-use super::{RuntimeChoice, edges, signals};
+use super::{RuntimeChoice, edges, leftovers, signals};
 use crate::env::entropy::Entropy;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -84,6 +84,7 @@ impl DemoArgs {
         let until = Instant::now() + Duration::from_secs(self.deadline);
         let mut entropy = Entropy::from_system();
         let prepared = async {
+            leftovers::collect().await;
             let runtime = edges::resolve(self.runtime).await;
             let container = match self.image {
                 Some(image) => json!({"name": "web", "image": image}),
@@ -117,7 +118,7 @@ impl DemoArgs {
         let stopped = stop.clean_up(play.cluster.stop()).await;
         let stopped = stopped.context("cleaning up");
         let report = played?;
-        print!("{report}");
+        super::print(report);
         stopped
     }
 }
