@@ -343,6 +343,48 @@ async fn an_image_of_the_program_has_its_entry_point() {
     docker(&["rmi", &image]);
 }
 
+/// Three builds: the second equals the first, the third does not.
+#[actix_web::test]
+async fn a_build_replaces_the_image_of_the_one_before() {
+    const NAME: &str = "kagero.test/builds";
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("busybox");
+    let images = || docker(&["images", "-q", "--no-trunc", NAME]);
+    for old in images().lines() {
+        docker(&["rmi", "-f", old]); // of a test that was killed
+    }
+    let build = async |content: &[u8]| {
+        let made = dir.path().join("made");
+        std::fs::write(&made, content).unwrap();
+        std::fs::rename(&made, &program).unwrap();
+        let file = Program::static_file(&program);
+        let (runtime, clean_up) = runtime_of("test-builds", dir.path(), file).await;
+        let entrypoint = ["/busybox".to_owned(), "echo".to_owned()];
+        let image = runtime.ensure_self_image(NAME, &entrypoint).await.unwrap();
+        let id = docker(&["inspect", "--format", "{{.Id}}", &image]);
+        (runtime, clean_up, id.trim().to_owned(), image)
+    };
+    let mut content = std::fs::read(BUSYBOX).unwrap();
+    let (_, _clean_up, first, first_name) = build(&content).await;
+    let (runtime, _clean_up, again, again_name) = build(&content).await;
+    assert_eq!(first, again, "not imported again");
+    assert_ne!(first_name, again_name);
+    let sandbox_id = runtime.start_sandbox(&sandbox("u")).await.unwrap().id;
+    let mut spec = container("u", &sandbox_id, "");
+    spec.image.clone_from(&again_name);
+    let user = runtime.start_container(&spec).await.unwrap().id;
+    content.push(0);
+    let (_, _clean_up, second, _) = build(&content).await;
+    let ids = images();
+    assert!(ids.contains(&first) && ids.contains(&second), "in use: {ids}");
+    runtime.remove_container(&user).await.unwrap();
+    content.push(0);
+    let (_, _clean_up, third, third_name) = build(&content).await;
+    assert_eq!(images().trim(), third, "only the newest is left");
+    docker(&["rmi", &third_name]);
+    assert_eq!(images(), "");
+}
+
 /// This test's own binary is linked dynamically: it runs in the image only if its libraries and loader came along.
 #[actix_web::test]
 async fn an_image_of_this_process_runs_with_its_libraries() {

@@ -6,6 +6,10 @@ use crate::agent::{ContainerSpec, GRACE_DEFAULT, PodRef, SandboxSpec};
 
 /// Whose engine's guest it is: the cluster and the node.
 pub(super) const SCOPE: &str = "kagero.dev/scope";
+/// On an image made of this program: the name and the entry point that it was made with.
+pub(super) const SELF: &str = "kagero.dev/self-image";
+/// On such an image: what tells its content from another's.
+pub(super) const CONTENT: &str = "kagero.dev/content";
 const KIND: &str = "kagero.dev/kind";
 const ATTEMPT: &str = "kagero.dev/attempt";
 const SANDBOX: &str = "kagero.dev/sandbox";

@@ -84,7 +84,8 @@ pub struct DockerRuntime {
     docker: Docker,
     options: DockerOptions,
     volumes: VolumeStore,
-    pause_image: OnceCell<String>,
+    /// Its cell is replaced when the image has gone.
+    pause_image: RefCell<Rc<OnceCell<String>>>,
     /// What was asked of containers whose state cannot change unnoticed, by id: a list does not tell times and codes.
     inspected: RefCell<BTreeMap<String, Inspected>>,
     creations: creations::Creations,
@@ -125,7 +126,7 @@ impl DockerRuntime {
             docker,
             volumes: VolumeStore::new(&options.run_dir, &options.data_dir),
             options,
-            pause_image: OnceCell::new(),
+            pause_image: RefCell::default(),
             inspected: RefCell::default(),
             creations: creations::Creations::default(),
             changed,
@@ -139,13 +140,37 @@ impl DockerRuntime {
         command
     }
 
-    async fn pause_image(&self) -> Result<&String, SandboxError> {
-        let command = self.pause_command();
-        let made = self
-            .pause_image
-            .get_or_try_init(|| self.ensure_self_image(PAUSE_IMAGE, &command));
-        made.await
-            .map_err(|error| SandboxError::Engine(error.to_string()))
+    /// Makes the image of pause containers, unless the engine has it: so that nodes that share an engine need not.
+    pub async fn ensure_pause_image(&self) -> Result<String, PullError> {
+        self.ensure_self_image(PAUSE_IMAGE, &self.pause_command())
+            .await
+    }
+
+    /// The same, asked of the engine once.
+    async fn pause_image(&self) -> Result<String, SandboxError> {
+        let known = Rc::clone(&self.pause_image.borrow());
+        let made = known
+            .get_or_try_init(|| self.ensure_pause_image())
+            .await
+            .cloned();
+        made.map_err(|error| SandboxError::Engine(error.to_string()))
+    }
+
+    async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<String, SandboxError> {
+        let scope = &self.options.scope;
+        let name = Identity::of_sandbox(spec).name(scope);
+        for is_last in [false, true] {
+            let image = self.pause_image().await?;
+            let body = create::sandbox(spec, scope, &image, self.pause_command());
+            match self.create(&name, body).await {
+                // Another build that shares the engine has replaced it.
+                Err(error) if errors::is_missing(&error) && !is_last => {
+                    self.pause_image.replace(Rc::default());
+                }
+                created => return created.map_err(|error| errors::of_sandbox(&error)),
+            }
+        }
+        unreachable!("the last try returns")
     }
 
     /// Creates a container; one of that name that an interrupted start left behind is removed first. Goes on at the
@@ -380,12 +405,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn start_sandbox(&self, spec: &SandboxSpec) -> Result<StartedSandbox, SandboxError> {
-        let image = self.pause_image().await?;
-        let scope = &self.options.scope;
-        let body = create::sandbox(spec, scope, image, self.pause_command());
-        let name = Identity::of_sandbox(spec).name(scope);
-        let id = self.create(&name, body).await;
-        let id = id.map_err(|error| errors::of_sandbox(&error))?;
+        let id = self.create_sandbox(spec).await?;
         if let Err(error) = self.docker.start_container(&id, None).await {
             // If this fails too, the agent finds the dead sandbox at its next listing.
             let _ = force_remove(&self.docker, &id).await;
