@@ -16,6 +16,8 @@ use super::{errors, labels};
 
 /// Wait before the engine's event stream is opened again.
 const RETRY: Duration = Duration::from_secs(1);
+/// The longest that an event waits for the engine to list what it told: one hung container must not silence the others.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// The events after which containers are worth listing.
 const EVENTS: [&str; 4] = ["start", "die", "destroy", "oom"];
 
@@ -75,11 +77,23 @@ pub(super) async fn watch_events(
             since = nanos
                 .and_then(|nanos| Timestamp::from_nanosecond(nanos).ok())
                 .or(since);
+            if let Some(id) = event.actor.and_then(|actor| actor.id) {
+                settle(&docker, &id).await;
+            }
             changed.send_modify(|count| *count += 1);
         }
         tokio::time::sleep(RETRY).await;
         changed.send_modify(|count| *count += 1);
     }
+}
+
+/// Waits until a listing tells what an event told. The engine says that a container died before it has released what the
+/// container had, and lists it as dead after that (moby 20.10, `handleContainerExit`); it answers for that container
+/// only then.
+async fn settle(docker: &Docker, id: &str) {
+    let asked = docker.inspect_container(id, None);
+    // It may have gone, and what it is is for the listing: only the wait counts.
+    let _ = tokio::time::timeout(SETTLED_WITHIN, asked).await;
 }
 
 /// A time as `/events` takes it: seconds of the Unix epoch with nanoseconds (Docker's API 1.41, parameter `since`).
