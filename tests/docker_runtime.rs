@@ -355,6 +355,7 @@ async fn a_build_replaces_the_image_of_the_one_before() {
     }
     let build = async |content: &[u8]| {
         let made = dir.path().join("made");
+        std::fs::copy(BUSYBOX, &made).unwrap(); // with its mode
         std::fs::write(&made, content).unwrap();
         std::fs::rename(&made, &program).unwrap();
         let file = Program::static_file(&program);
@@ -376,7 +377,10 @@ async fn a_build_replaces_the_image_of_the_one_before() {
     content.push(0);
     let (_, _clean_up, second, _) = build(&content).await;
     let ids = images();
-    assert!(ids.contains(&first) && ids.contains(&second), "in use: {ids}");
+    assert!(
+        ids.contains(&first) && ids.contains(&second),
+        "in use: {ids}"
+    );
     runtime.remove_container(&user).await.unwrap();
     content.push(0);
     let (_, _clean_up, third, third_name) = build(&content).await;

@@ -255,10 +255,7 @@ fn newest(path: &Path) -> Option<SystemTime> {
 
 /// Takes all pods away, running or not, of a node that does not run, and waits for what its engine may yet bring forth
 /// if it `died` otherwise than by itself. Returns how many containers that were.
-pub async fn clear(
-    runtime: &dyn ContainerRuntime,
-    died: Option<Instant>,
-) -> anyhow::Result<usize> {
+pub async fn clear(runtime: &dyn ContainerRuntime, died: Option<Instant>) -> anyhow::Result<usize> {
     let until = died.map(|died| died + BIRTHS_AFTER_DEATH);
     let mut all = 0;
     loop {

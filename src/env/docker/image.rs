@@ -218,11 +218,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         let write = |content: &[u8]| {
-            fs::remove_file(&path).or_else(|_| fs::write(&path, "")).unwrap();
+            fs::remove_file(&path)
+                .or_else(|_| fs::write(&path, ""))
+                .unwrap();
             fs::write(&path, content).unwrap();
             let program = Program::static_file(&path);
             let entry = ["/program".to_owned()];
-            (program.tag(&entry).unwrap(), program.content(&entry).unwrap())
+            (
+                program.tag(&entry).unwrap(),
+                program.content(&entry).unwrap(),
+            )
         };
         let content = vec![7; (1 << 20) + 3];
         let (first, again) = (write(&content), write(&content));

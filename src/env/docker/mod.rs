@@ -245,9 +245,7 @@ async fn create_container(
         name: Some(name.to_owned()),
         ..CreateContainerOptions::default()
     };
-    let mut created = docker
-        .create_container(Some(options()), body.clone())
-        .await;
+    let mut created = docker.create_container(Some(options()), body.clone()).await;
     if let Err(error) = &created
         && errors::is_already(error)
         && errors::text(error).contains("name")

@@ -42,7 +42,11 @@ impl DockerRuntime {
         }
         let changes = [
             format!("ENTRYPOINT {}", serde_json::json!(entrypoint)),
-            format!("LABEL {}={made_as} {}={content}", labels::SELF, labels::CONTENT),
+            format!(
+                "LABEL {}={made_as} {}={content}",
+                labels::SELF,
+                labels::CONTENT
+            ),
         ];
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
@@ -78,7 +82,10 @@ impl DockerRuntime {
 
     /// What was made as that, by any build.
     async fn self_images(&self, made_as: &str) -> Result<Vec<ImageSummary>, Error> {
-        let filters = [("label".to_owned(), vec![format!("{}={made_as}", labels::SELF)])];
+        let filters = [(
+            "label".to_owned(),
+            vec![format!("{}={made_as}", labels::SELF)],
+        )];
         let options = ListImagesOptions {
             filters: Some(filters.into_iter().collect()),
             ..ListImagesOptions::default()
@@ -99,7 +106,10 @@ impl DockerRuntime {
             return Ok(());
         }
         // The engine removes by id only what has no second name. What has none is called that.
-        let names = image.repo_tags.iter().filter(|name| !name.contains("<none>"));
+        let names = image
+            .repo_tags
+            .iter()
+            .filter(|name| !name.contains("<none>"));
         let mut names: Vec<_> = names.collect();
         if names.is_empty() {
             names.push(&image.id);
