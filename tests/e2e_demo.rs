@@ -45,7 +45,10 @@ impl Stage {
     fn containers(&self) -> usize {
         let place = self.0.path().to_str().unwrap().to_owned();
         let scopes = containers();
-        scopes.lines().filter(|scope| scope.contains(&place)).count()
+        scopes
+            .lines()
+            .filter(|scope| scope.contains(&place))
+            .count()
     }
 
     /// Asserts that neither a directory nor a container of a node's is left.
@@ -162,6 +165,30 @@ fn a_signal_ends_it_and_leaves_nothing() {
     stage.assert_empty();
 }
 
+/// No registry has it, and none is asked long: port 1 of loopback is nobody's.
+#[test]
+fn an_image_that_cannot_be_had_is_told_and_ends_it_early() {
+    const GIVEN_UP_WITHIN: Duration = Duration::from_secs(100);
+    let stage = Stage::new();
+    let begun = Instant::now();
+    let image = ["--image", "127.0.0.1:1/none:1", "--runtime", "docker"];
+    let output = stage
+        .demo(&[&["--pods", "3"], &image[..]].concat())
+        .output()
+        .unwrap();
+    let progress = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{progress}");
+    for part in [
+        "waiting: ",
+        "ErrImagePull",
+        "error: no pod can run: 0 of 3; 3 pods: ",
+    ] {
+        assert!(progress.contains(part), "{part} is missing in:\n{progress}");
+    }
+    assert!(begun.elapsed() < GIVEN_UP_WITHIN, "{:?}", begun.elapsed());
+    stage.assert_empty();
+}
+
 /// A creation that is under way at the engine is not listed yet: each end comes while some are.
 #[test]
 fn however_far_it_is_with_docker_its_end_leaves_nothing() {
@@ -196,6 +223,34 @@ fn however_far_it_is_with_docker_its_end_leaves_nothing() {
         });
         stage.assert_empty();
     }
+}
+
+#[test]
+fn what_a_killed_one_left_goes_at_the_next_start() {
+    let stage = Stage::new();
+    let mut killed = stage
+        .demo(&["--pods", "6", "--runtime", "docker"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("containers come", FORMED_WITHIN, || {
+        let containers = stage.containers();
+        (containers >= 4)
+            .then_some(())
+            .ok_or_else(|| format!("{containers} of 4"))
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_ne!(stage.containers(), 0, "nobody was left to remove them");
+    let next = stage
+        .demo(&["--pods", "1", "--runtime", "process", "--deadline", "20"])
+        .output()
+        .unwrap();
+    let progress = String::from_utf8(next.stderr).unwrap();
+    let told = "removed what a killed cluster left: ";
+    assert_eq!(progress.matches(told).count(), 1, "{progress}");
+    stage.assert_empty();
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Progress {
     live: Option<ProgressBar>,
     /// Where there is no live line: what was said last, so as to say nothing twice.
     said: RefCell<String>,
+    /// Why it waits, "" if nothing is known.
+    waits_for: RefCell<String>,
 }
 
 impl Progress {
@@ -23,6 +25,7 @@ impl Progress {
         Self {
             live: super::colourful().then(live_line),
             said: RefCell::default(),
+            waits_for: RefCell::default(),
         }
     }
 
@@ -40,7 +43,10 @@ impl Progress {
     /// So much of it is done. Plain lines come at the quarters only.
     pub fn count(&self, what: &str, done: usize, total: usize) {
         if let Some(line) = &self.live {
-            return line.set_message(format!("{what} {} {done}/{total}", bar(done, total)));
+            let why = self.waits_for.borrow();
+            let gap = if why.is_empty() { "" } else { "  " };
+            let bar = bar(done, total);
+            return line.set_message(format!("{what} {bar} {done}/{total}{gap}{why}"));
         }
         let quarter = done * 4 / total.max(1);
         if quarter > 0 {
@@ -48,8 +54,21 @@ impl Progress {
         }
     }
 
+    /// Why it does not get further, if that is known: beside the next count on a live line, else a line when it changes.
+    pub fn waits_for(&self, why: Option<&str>) {
+        let why = why.unwrap_or_default();
+        if *self.waits_for.borrow() == why {
+            return;
+        }
+        why.clone_into(&mut self.waits_for.borrow_mut());
+        if self.live.is_none() && !why.is_empty() {
+            super::tell(format_args!("waiting: {why}"));
+        }
+    }
+
     /// This came true, and stays on the screen.
     pub fn done(&self, what: &str) {
+        self.waits_for(None);
         match &self.live {
             Some(line) => line.println(format!("✓ {what}")),
             None => self.say(what),
@@ -94,6 +113,7 @@ mod tests {
         Progress {
             live: None,
             said: RefCell::default(),
+            waits_for: RefCell::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! without a switch to skip a check.
 
 mod report;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::report::{NodeLine, Report};
+use self::trouble::{Trouble, newest_warning};
 use super::cluster::{Cluster, Layout, POLL};
 use super::dev::{self, READY_WITHIN};
 use super::progress::Progress;
@@ -26,14 +28,23 @@ pub(super) const EXAMPLES: &str = "Examples:
   kagero demo --pods 100 --runtime docker
   kagero demo --pods 3 --runtime docker --image nginx
 
-Nothing stays behind, however it ends. Exit code 0 says that everything came true.";
+Nothing stays behind; what a SIGKILL leaves, the next demo or dev removes. Exit code 0 says that everything came true.";
 
 /// Where the demo's Deployment lives.
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+/// What the cluster says of them.
+const EVENTS: &str = "/api/v1/namespaces/default/events";
 /// Its pods.
 const PODS: &str = "/api/v1/namespaces/default/pods?labelSelector=app%3Dweb";
 /// How often pods are listed: a list of 100 costs the cluster more than a question for its leader.
 const LIST_POLL: Duration = Duration::from_millis(100);
+
+/// How often the cluster's warnings are asked for while nothing else tells why it waits.
+const WARNINGS_POLL: Duration = Duration::from_secs(1);
+/// Pods that get no further for so long are worth a warning: more than the failure detector's 15 s.
+const NO_PROGRESS: Duration = Duration::from_secs(20);
+/// The longest play, a day: so that no sum of times overflows.
+const DEADLINE_SECONDS_MAX: u64 = 86_400;
 
 /// What `kagero demo` takes.
 #[derive(Args, Debug)]
@@ -55,7 +66,8 @@ pub struct DemoArgs {
         long,
         env = "KAGERO_DEADLINE",
         value_name = "SECONDS",
-        default_value = "300"
+        default_value = "300",
+        value_parser = deadline
     )]
     pub deadline: u64,
     /// What the nodes log
@@ -77,7 +89,25 @@ fn nodes(text: &str) -> Result<usize, String> {
     }
 }
 
+fn deadline(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds >= 1);
+    seconds
+        .filter(|seconds| *seconds <= DEADLINE_SECONDS_MAX)
+        .ok_or_else(|| format!("expected 1 to {DEADLINE_SECONDS_MAX} seconds"))
+}
+
 impl DemoArgs {
+    /// What no single option's parser can see.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.image.is_some() && self.runtime == RuntimeChoice::Process {
+            return Err(
+                "--image is for containers and --runtime process runs none: leave one of them out"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
     /// Plays it, prints what was seen, and leaves nothing.
     pub(super) async fn execute(self) -> anyhow::Result<()> {
         let mut stop = signals::Stop::listen()?;
@@ -87,6 +117,11 @@ impl DemoArgs {
             leftovers::collect().await;
             let runtime = edges::resolve(self.runtime).await;
             let container = match self.image {
+                Some(_) if runtime == RuntimeChoice::Process => {
+                    bail!(
+                        "--image needs a Docker engine, and none answers: start one, or leave --image out"
+                    )
+                }
                 Some(image) => json!({"name": "web", "image": image}),
                 None => edges::demo_container(runtime).await?,
             };
@@ -150,6 +185,39 @@ impl Pod {
             node: text(&pod["spec"]["nodeName"]),
             running: staying && pod["status"]["phase"] == "Running" && condition(pod, "Ready"),
         }
+    }
+}
+
+/// The newest warning of the cluster, asked for while nothing gets further.
+struct Warning {
+    newest: Option<String>,
+    counted: usize,
+    changed: Instant,
+    asked: Instant,
+}
+
+impl Warning {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            newest: None,
+            counted: 0,
+            changed: now,
+            asked: now,
+        }
+    }
+
+    /// Whether to ask now, with so many pods that run.
+    fn is_due(&mut self, counted: usize, now: Instant) -> bool {
+        if counted != self.counted {
+            (self.counted, self.changed, self.newest) = (counted, now, None);
+        }
+        let due = now.duration_since(self.changed) >= NO_PROGRESS
+            && now.duration_since(self.asked) >= WARNINGS_POLL;
+        if due {
+            self.asked = now;
+        }
+        due
     }
 }
 
@@ -313,27 +381,53 @@ impl Play {
         what: &str,
         count: impl Fn(&[Pod]) -> usize,
     ) -> anyhow::Result<Vec<Pod>> {
-        let mut last_problem = String::new();
+        let mut last_problem = "the API has not answered yet".to_owned();
+        let mut broken = None;
+        let mut trouble = Trouble::default();
+        let mut warning = Warning::new();
         loop {
-            match self.list(witness).await {
-                Ok(pods) => {
+            match self.objects(witness, PODS).await {
+                Ok(objects) => {
+                    let pods: Vec<_> = objects.iter().map(Pod::read).collect();
                     let counted = count(&pods);
                     self.progress.count(what, counted, self.pods);
                     if counted == self.pods {
                         return Ok(pods);
                     }
+                    let now = Instant::now();
+                    let mut why = trouble.of_pods(&objects, now);
+                    if warning.is_due(counted, now) && why.is_none() {
+                        let events = self.objects(witness, EVENTS).await;
+                        warning.newest = events.ok().and_then(|events| newest_warning(&events));
+                    }
+                    why = why.or_else(|| warning.newest.clone());
+                    self.progress.waits_for(why.as_deref());
                     last_problem = format!("{counted} of {}", self.pods);
+                    if let Some(why) = why {
+                        last_problem = format!("{last_problem}; {why}");
+                    }
+                    if trouble.is_hopeless(now) {
+                        bail!("no pod can run: {last_problem}");
+                    }
                 }
-                Err(error) => last_problem = format!("{error:#} (before: {last_problem})"),
+                Err(error) => broken = Some(format!("{error:#}")),
             }
-            self.pause(LIST_POLL, &format!("{what}: {last_problem}"))
-                .await?;
+            let problem = match broken.take() {
+                Some(error) => format!("{error} (before: {last_problem})"),
+                None => last_problem.clone(),
+            };
+            self.pause(LIST_POLL, &format!("{what}: {problem}")).await?;
         }
     }
 
     async fn list(&self, witness: usize) -> anyhow::Result<Vec<Pod>> {
-        let pods = self.cluster.client(witness).get(PODS).await?;
-        Ok(items(&pods).iter().map(Pod::read).collect())
+        let pods = self.objects(witness, PODS).await?;
+        Ok(pods.iter().map(Pod::read).collect())
+    }
+
+    async fn objects(&self, witness: usize, path: &str) -> anyhow::Result<Vec<Value>> {
+        let list = self.cluster.client(witness).get(path).await?;
+        Ok(items(&list).to_vec())
     }
 
     /// When to give up looking, so that what is missing can still be told.
