@@ -49,7 +49,7 @@ fn help_shows_examples_and_hides_what_is_internal() {
 
 #[test]
 fn bad_usage_ends_with_2_and_names_flag_and_value() {
-    let table: [(&[&str], &[&str]); 8] = [
+    let table: [(&[&str], &[&str]); 11] = [
         (&["frobnicate"], &["frobnicate"]),
         (&["run", "--voters", "2", "--init"], &["--voters", "'2'"]),
         (
@@ -62,6 +62,15 @@ fn bad_usage_ends_with_2_and_names_flag_and_value() {
         // Standard input is no terminal here.
         (&["recover", "--dead", "n2"], &["--yes", "--dry-run"]),
         (&["recover", "--yes", "--dry-run"], &["--yes", "--dry-run"]),
+        (&["demo", "--deadline", "0"], &["--deadline", "'0'", "1 to"]),
+        (
+            &["demo", "--image", "nginx", "--runtime", "process"],
+            &["--image", "--runtime process"],
+        ),
+        (
+            &["run", "--init", "--node-labels", "a=b=c,!=x"],
+            &["--node-labels", "a=b=c"],
+        ),
     ];
     for (arguments, parts) in table {
         let (code, out, err) = said(kagero(arguments, &[]));

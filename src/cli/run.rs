@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{RuntimeChoice, USAGE, edges, machine, signals};
 use crate::node::{self, Options};
+use crate::resource::names;
 
 pub(super) const EXAMPLES: &str = "Examples:
   One node that is a cluster of its own:
@@ -62,10 +63,10 @@ pub struct RunArgs {
     #[arg(long, env = "KAGERO_API", value_name = "HOST:PORT", default_value = "127.0.0.1:6443", value_parser = super::address)]
     pub api: String,
     /// What other nodes dial instead of --listen, for a node behind a translated address
-    #[arg(long, env = "KAGERO_ADVERTISE", value_name = "HOST:PORT", value_parser = super::address)]
+    #[arg(long, env = "KAGERO_ADVERTISE", value_name = "HOST:PORT", value_parser = dialled)]
     pub advertise: Option<String>,
     /// Peer addresses to find the cluster by
-    #[arg(long, env = "KAGERO_SEEDS", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = super::address)]
+    #[arg(long, env = "KAGERO_SEEDS", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = dialled)]
     pub seeds: Vec<String>,
     /// Form a new cluster at once if no seed is in one, without waiting for all of them
     #[arg(long, env = "KAGERO_INIT")]
@@ -176,8 +177,9 @@ impl RunArgs {
                 .map_err(|error| anyhow::anyhow!("--name: {error}"))?,
         };
         let place = edges::Place {
-            run_dir: directory(self.run_dir.as_ref(), "/run/kagero", &name),
-            data_dir: directory(self.data_dir.as_ref(), "/var/lib/kagero", &name),
+            run_dir: directory(self.run_dir.as_ref(), "/run/kagero", &name).context("--run-dir")?,
+            data_dir: directory(self.data_dir.as_ref(), "/var/lib/kagero", &name)
+                .context("--data-dir")?,
         };
         if self.runtime != RuntimeChoice::Process {
             // The process runtime makes its own, which its pods' users must be able to pass.
@@ -240,9 +242,10 @@ impl RunArgs {
     }
 }
 
-/// What was said, or the node's own below the usual place.
-fn directory(said: Option<&PathBuf>, usual: &str, name: &str) -> PathBuf {
-    said.cloned().unwrap_or_else(|| Path::new(usual).join(name))
+/// What was said, or the node's own below the usual place. Absolute, as a container engine wants it.
+fn directory(said: Option<&PathBuf>, usual: &str, name: &str) -> std::io::Result<PathBuf> {
+    let directory = said.cloned().unwrap_or_else(|| Path::new(usual).join(name));
+    std::path::absolute(directory)
 }
 
 /// Tells systemd, where there is one that asked (`Type=notify`).
@@ -310,14 +313,27 @@ fn node_name(text: &str) -> Result<String, String> {
     })
 }
 
+/// A label of a Node, by the rules that the API would refuse it by.
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
-    if key.is_empty() {
-        return Err(format!("`{text}` has no key"));
+    if let Some(complaint) = names::qualified(key) {
+        return Err(format!("key `{key}`: {complaint}"));
+    }
+    if let Some(complaint) = names::label_value(value) {
+        return Err(format!("value `{value}` of `{key}`: {complaint}"));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// An address that others dial: unlike one to listen at, it has a port.
+fn dialled(text: &str) -> Result<String, String> {
+    let address = super::address(text)?;
+    if address.ends_with(":0") {
+        return Err("nobody can dial port 0".into());
+    }
+    Ok(address)
 }
 
 #[cfg(test)]
@@ -344,6 +360,13 @@ mod tests {
             ("--listen 7443", "'7443'"),
             ("--seeds a:1,b", "'b'"),
             ("--node-labels zone", "'zone'"),
+            ("--node-labels a=b=c", "'a=b=c'"),
+            ("--node-labels a=b,!=x", "'!=x'"),
+            ("--node-labels /zone=x", "'/zone=x'"),
+            ("--node-labels a=-", "'a=-'"),
+            ("--advertise n1:0", "'n1:0'"),
+            ("--seeds a:1,b:0", "'b:0'"),
+            ("--listen n_1/x:1", "'n_1/x:1'"),
             ("--reserved-memory lots", "'lots'"),
             ("--runtime podman", "'podman'"),
         ] {

@@ -130,7 +130,10 @@ fn setting<'a>(command: &'a Command, key: &str) -> Option<&'a clap::Arg> {
 }
 
 fn known(command: &Command) -> String {
-    let names = command.get_arguments().filter_map(clap::Arg::get_long);
+    let visible = command
+        .get_arguments()
+        .filter(|argument| !argument.is_hide_set());
+    let names = visible.filter_map(clap::Arg::get_long);
     let names: Vec<_> = names
         .filter(|name| setting(command, name).is_some())
         .collect();
@@ -225,7 +228,9 @@ mod tests {
         let error = run("voter_count: 3\n", &[]).unwrap_err().to_string();
         assert!(error.contains("unknown setting `voter_count`"), "{error}");
         assert!(error.contains("voters"), "{error}");
-        assert!(!error.contains("config, "), "{error}");
+        for hidden in ["config, ", "machine-id", "boot-id", "die-with-parent"] {
+            assert!(!error.contains(hidden), "{error}");
+        }
     }
 
     #[test]
