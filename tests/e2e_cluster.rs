@@ -101,7 +101,8 @@ fn every_nodes_api_says_the_same_and_a_watch_follows() {
         .into_iter()
         .map(str::to_owned)
         .collect::<BTreeSet<_>>();
-    for context in ["kagero-dev", "kagero-dev-n2", "kagero-dev-n3"] {
+    let contexts = ["", "-n1", "-n2", "-n3"].map(|node| format!("kagero-dev{node}"));
+    for context in &contexts {
         let wide = dev.must(&["--context", context, "get", "pods", "-o", "wide"]);
         let header = wide.lines().next().unwrap();
         assert!(

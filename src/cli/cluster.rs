@@ -275,10 +275,17 @@ impl Cluster {
         Ok(serde_json::from_value(status)?)
     }
 
+    /// What all nodes that answer say of the cluster.
+    pub async fn statuses(&self) -> Vec<ClusterStatus> {
+        let asked = (0..self.nodes.len()).map(|index| self.status(index));
+        let answers = futures::future::join_all(asked).await;
+        answers.into_iter().flatten().collect()
+    }
+
     /// Waits until every node is ready and the voters are complete. An early death of a node is an error.
     pub async fn ready(&mut self, until: Instant) -> anyhow::Result<ClusterStatus> {
-        let mut waits_for = String::new();
-        while Instant::now() < until {
+        // At least one look: what is missing must be told.
+        let waits_for = loop {
             for index in 0..self.nodes.len() {
                 if let Some(status) = self.nodes[index].ended() {
                     let name = &self.nodes[index].name;
@@ -287,10 +294,10 @@ impl Cluster {
             }
             match self.whole().await {
                 Ok(status) => return Ok(status),
-                Err(reason) => waits_for = reason,
+                Err(reason) if Instant::now() >= until => break reason,
+                Err(_) => sleep(POLL).await,
             }
-            sleep(POLL).await;
-        }
+        };
         bail!(
             "the cluster is not ready: {waits_for}\n{}",
             self.log_tail("n1")

@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Cluster, Layout, NODES_MAX, POLL};
+use super::cluster::{Cluster, Layout, LocalNode, NODES_MAX, POLL};
+use super::news::News;
 use super::progress::Progress;
 use super::{RuntimeChoice, edges, kubeconfig, leftovers, print, signals, tell};
 use crate::env::entropy::Entropy;
@@ -33,6 +34,11 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 const SHORT_LIVES_MAX: u32 = 5;
 /// A life that counts as a good one.
 const LIVED_WELL: Duration = Duration::from_secs(10);
+
+/// How often the nodes are asked who leads.
+const NEWS_POLL: Duration = Duration::from_secs(1);
+/// Clusters whose contexts one kubeconfig may have; the next replaces the last.
+const DEVS_MAX: usize = 10;
 
 /// What `kagero dev` takes.
 #[derive(Args, Debug)]
@@ -103,21 +109,34 @@ async fn serve(
     progress.step("starting");
     let ready = cluster.ready(Instant::now() + READY_WITHIN).await;
     progress.finish();
-    ready?;
-    let servers = cluster.nodes.iter().map(|node| node.api.clone());
-    let contexts: Vec<_> = context_names(cluster).into_iter().zip(servers).collect();
+    let news = News::new(&ready?, Instant::now());
+    let contexts = contexts(cluster, kubeconfig).await?;
     *added = Some(kubeconfig::add(kubeconfig, &contexts)?);
     announce(cluster, kubeconfig);
-    watch_over(cluster).await
+    watch_over(cluster, news).await
 }
 
-/// `kagero-dev` for the first node, `kagero-dev-n2` and so on for the others.
-fn context_names(cluster: &Cluster) -> Vec<String> {
-    let name = |(index, node): (usize, &super::cluster::LocalNode)| match index {
-        0 => "kagero-dev".to_owned(),
-        _ => format!("kagero-dev-{}", node.name),
-    };
-    cluster.nodes.iter().enumerate().map(name).collect()
+/// Contexts and the servers that they name: `kagero-dev` and `kagero-dev-n1` for the first node, `kagero-dev-n2` and so
+/// on for the others; `kagero-dev2` and so on if the file has another cluster's that lives.
+async fn contexts(cluster: &Cluster, kubeconfig: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut prefix = "kagero-dev".to_owned();
+    for number in 2..=DEVS_MAX {
+        match kubeconfig::server_of(kubeconfig, &prefix)? {
+            Some(server) if edges::answers(&server).await => {
+                prefix = format!("kagero-dev{number}");
+            }
+            _ => break,
+        }
+    }
+    let first = cluster
+        .nodes
+        .first()
+        .map(|node| (prefix.clone(), node.api.clone()));
+    let name = |node: &LocalNode| (format!("{prefix}-{}", node.name), node.api.clone());
+    Ok(first
+        .into_iter()
+        .chain(cluster.nodes.iter().map(name))
+        .collect())
 }
 
 /// Standard output is for programs too: one line a node, `name key=value …`, then the kubeconfig.
@@ -134,31 +153,52 @@ fn announce_node(cluster: &Cluster, index: usize) {
     let node = &cluster.nodes[index];
     let (name, api, peer) = (&node.name, &node.api, &node.listen);
     let pid = node.pid().unwrap_or_default();
-    print(format_args!("{name} pid={pid} api=http://{api} peer={peer}\n"));
+    print(format_args!(
+        "{name} pid={pid} api=http://{api} peer={peer}\n"
+    ));
 }
 
-async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
+async fn watch_over(cluster: &mut Cluster, mut news: News) -> anyhow::Result<()> {
     let mut lives = vec![(Instant::now(), 0); cluster.nodes.len()];
+    let addresses = cluster.nodes.iter();
+    let addresses: Vec<_> = addresses
+        .map(|node| (node.name.clone(), node.api.clone()))
+        .collect();
+    let mut looked = Instant::now();
     loop {
         sleep(POLL).await;
-        for (index, (born, short_lives)) in lives.iter_mut().enumerate() {
-            let Some(status) = cluster.nodes[index].ended() else {
-                continue;
-            };
-            let name = cluster.nodes[index].name.clone();
-            tell(format_args!("{name} ended ({status}); starting it again"));
+        let mut ended = Vec::new();
+        for (index, (name, _)) in addresses.iter().enumerate() {
+            if let Some(status) = cluster.nodes[index].ended() {
+                tell(format_args!("{name} ended ({status}); starting it again"));
+                news.on_end(name);
+                ended.push(index);
+            }
+        }
+        if !ended.is_empty() {
+            sleep(RESTART_AFTER).await;
+        }
+        for index in ended {
+            let (born, short_lives) = &mut lives[index];
             *short_lives = if born.elapsed() < LIVED_WELL {
                 *short_lives + 1
             } else {
                 0
             };
             if *short_lives >= SHORT_LIVES_MAX {
-                bail!("{name} does not stay up:\n{}", cluster.log_tail(&name));
+                let name = &addresses[index].0;
+                bail!("{name} does not stay up:\n{}", cluster.log_tail(name));
             }
-            sleep(RESTART_AFTER).await;
             cluster.start_process(index).context("starting it again")?;
             *born = Instant::now();
             announce_node(cluster, index);
+        }
+        if looked.elapsed() >= NEWS_POLL {
+            let seen = cluster.statuses().await;
+            looked = Instant::now();
+            if let Some(line) = news.on_look(&addresses, &seen, looked) {
+                tell(line);
+            }
         }
     }
 }

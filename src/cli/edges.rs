@@ -56,6 +56,13 @@ pub fn network() -> Rc<dyn Network> {
     Rc::new(Tcp)
 }
 
+/// Whether anybody listens at `host:port`, on this machine or one as near.
+pub async fn answers(address: &str) -> bool {
+    const NEAR: Duration = Duration::from_millis(500);
+    let connected = tokio::time::timeout(NEAR, network().connect(address)).await;
+    matches!(connected, Ok(Ok(_)))
+}
+
 /// Everything a node of this machine needs from the world.
 pub async fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
     Ok(Env {

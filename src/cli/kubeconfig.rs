@@ -54,11 +54,26 @@ pub fn host_and_port(url: &str) -> anyhow::Result<String> {
     super::address(&with_port).map_err(|error| anyhow::anyhow!("server {url}: {error}"))
 }
 
+/// `host:port` of the server of the cluster of that name; none without such a cluster, or without the file.
+pub fn server_of(path: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let config = read(path)?;
+    let cluster = named(&config, "clusters", name);
+    let url = cluster.and_then(|cluster| cluster["cluster"]["server"].as_str());
+    // Another program's server may be of a kind that is none of ours.
+    Ok(url.and_then(|url| host_and_port(url).ok()))
+}
+
 /// What was added to a file, and what is to be as it was when that goes.
 #[derive(Debug)]
 pub struct Added {
     path: PathBuf,
-    names: Vec<String>,
+    /// Names, each with the server that it was given.
+    entries: Vec<(String, String)>,
+    /// Directories that were made for the file, the deepest first.
+    made: Vec<PathBuf>,
     /// The context that was the current one.
     current: Value,
 }
@@ -74,7 +89,7 @@ pub fn add(path: &Path, entries: &[(String, String)]) -> anyhow::Result<Added> {
     for (name, server) in entries {
         let context = json!({"cluster": name, "user": name, "namespace": "default"});
         let added = [
-            json!({"name": name, "cluster": {"server": format!("http://{server}")}}),
+            json!({"name": name, "cluster": {"server": url(server)}}),
             json!({"name": name, "context": context}),
             json!({"name": name, "user": {}}),
         ];
@@ -85,12 +100,31 @@ pub fn add(path: &Path, entries: &[(String, String)]) -> anyhow::Result<Added> {
         }
     }
     let current = std::mem::replace(&mut config["current-context"], json!(names.first()));
-    write(path, &config)?;
+    let parents = path.ancestors().skip(1);
+    let made: Vec<_> = parents
+        .take_while(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+        .map(Path::to_owned)
+        .collect();
+    let written = write(path, &config);
+    if written.is_err() {
+        remove_empty(&made);
+    }
+    written?;
     Ok(Added {
         path: path.to_owned(),
-        names: names.into_iter().map(str::to_owned).collect(),
+        entries: entries.to_vec(),
+        made,
         current,
     })
+}
+
+/// Removes directories, as far as nothing is in them.
+fn remove_empty(directories: &[PathBuf]) {
+    for directory in directories {
+        if fs::remove_dir(directory).is_err() {
+            return; // somebody uses it
+        }
+    }
 }
 
 /// Takes them out again; removes the file if nothing else is in it. The current context is the one from before, unless
@@ -100,17 +134,30 @@ pub fn remove(added: &Added) -> anyhow::Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let names: Vec<_> = added.names.iter().map(String::as_str).collect();
-    let mut config = without(read(path)?, &names);
+    let config = read(path)?;
+    // Of that name there may be another cluster's meanwhile.
+    let still = |(name, server): &&(String, String)| {
+        let cluster = named(&config, "clusters", name);
+        cluster.is_some_and(|cluster| cluster["cluster"]["server"] == url(server))
+    };
+    let names: Vec<_> = added.entries.iter().filter(still).collect();
+    let names: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let mut config = without(config.clone(), &names);
     let bare = |list: &str| config[list].as_array().is_none_or(Vec::is_empty);
     if LISTS.iter().all(|list| bare(list)) {
-        return fs::remove_file(path).with_context(|| format!("removing {}", path.display()));
+        fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+        remove_empty(&added.made);
+        return Ok(());
     }
     let before = added.current.as_str().unwrap_or_default();
     if config["current-context"] == "" && named(&config, "contexts", before).is_some() {
         config["current-context"] = json!(before);
     }
     write(path, &config)
+}
+
+fn url(server: &str) -> String {
+    format!("http://{server}")
 }
 
 fn empty() -> Value {
@@ -205,6 +252,31 @@ mod tests {
         let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "no temporary file stays");
         remove(&added).unwrap();
+        assert!(!path.exists());
+        assert!(!path.parent().unwrap().exists(), "it was made for the file");
+    }
+
+    #[test]
+    fn a_refused_file_leaves_no_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = "x".repeat(300);
+        let path = directory.path().join("nope/deeper").join(long);
+        assert!(add(&path, &entries()).is_err());
+        assert!(!directory.path().join("nope").exists());
+    }
+
+    #[test]
+    fn of_two_clusters_each_removes_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        let first = add(&path, &entries()).unwrap();
+        let second = add(&path, &[("kagero-dev".into(), "127.0.0.1:1".into())]).unwrap();
+        remove(&first).unwrap();
+        assert_eq!(server(&path).unwrap(), "127.0.0.1:1");
+        let of = |name| server_of(&path, name).unwrap();
+        assert_eq!(of("kagero-dev").as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(of("kagero-dev-n2"), None);
+        remove(&second).unwrap();
         assert!(!path.exists());
     }
 

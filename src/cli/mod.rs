@@ -11,6 +11,7 @@ mod edges;
 mod kubeconfig;
 mod leftovers;
 mod machine;
+mod news;
 pub mod pause;
 mod progress;
 mod recover;
@@ -24,6 +25,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{IsTerminal, Write};
+use std::net::Ipv6Addr;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -119,7 +121,13 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     match cli.command {
         Command::Run(arguments) => arguments.execute(),
         Command::Dev(arguments) => in_system(arguments.execute()),
-        Command::Demo(arguments) => in_system(arguments.execute()),
+        Command::Demo(arguments) => match arguments.check() {
+            Ok(()) => in_system(arguments.execute()),
+            Err(problem) => {
+                tell(format_args!("error: {problem}"));
+                USAGE.into()
+            }
+        },
         Command::Status(arguments) => in_system(arguments.execute()),
         Command::Recover(arguments) => arguments.execute(),
         Command::Completion { shell } => {
@@ -179,8 +187,17 @@ fn colourful() -> bool {
 fn address(text: &str) -> Result<String, String> {
     let expected = "expected HOST:PORT, e.g. 127.0.0.1:7443, [::1]:7443 or n1.example:7443";
     let (host, port) = text.rsplit_once(':').ok_or(expected)?;
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    if host.is_empty() || (host.contains(':') && !bracketed) {
+    let within = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_host = match within {
+        Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let inner = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            !host.is_empty() && host.chars().all(inner)
+        }
+    };
+    if !is_host {
         return Err(expected.into());
     }
     let port: Result<u16, _> = port.parse();
@@ -207,7 +224,17 @@ mod tests {
             assert_eq!(address(good).as_deref(), Ok(good));
         }
         for bad in [
-            "7443", ":7443", "n1", "n1:", "n1:65536", "::1:7443", "n1:http",
+            "7443",
+            ":7443",
+            "n1",
+            "n1:",
+            "n1:65536",
+            "::1:7443",
+            "n1:http",
+            "a b:1",
+            "[n1]:1",
+            "[]:1",
+            "http://n1:1",
         ] {
             assert!(address(bad).is_err(), "{bad}");
         }
