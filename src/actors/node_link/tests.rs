@@ -3,9 +3,11 @@
 use prometheus::Registry;
 
 use super::*;
+use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial::{Greeted, greet};
 use crate::actors::test_leader::Handle;
 use crate::actors::testing::network::Wires;
+use crate::control::{Controller, NodeLifecycle};
 use crate::env::clock::SystemClock;
 use crate::env::frames::FRAME_BYTES_MAX;
 use crate::env::network::Listener;
@@ -137,6 +139,71 @@ async fn a_pod_that_no_frame_holds_leaves_the_others_their_link() {
         LinkDown::Assign { upsert, .. } => assert_eq!(upsert, [pod(2, 1)]),
         other => panic!("{other:?}"),
     }
+}
+
+async fn say(node: &Greeted, up: LinkUp) {
+    let frame = FromListener::Link(up);
+    node.outbox.send_when_ready(&frame).await.unwrap();
+}
+
+/// What a node says of itself.
+fn description(problem: Option<&str>) -> NodeDescription {
+    NodeDescription {
+        problem: problem.map(str::to_owned),
+        ..NodeDescription::default()
+    }
+}
+
+#[actix::test]
+async fn a_node_that_was_not_ready_for_a_moment_has_its_pods_ready_again() {
+    let leader = Handle::start();
+    let metadata = json!({"name": "default"});
+    leader
+        .create("namespaces", json!({"metadata": metadata}))
+        .await;
+    leader
+        .create("nodes", json!({"metadata": {"name": "n1"}}))
+        .await;
+    let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+    let metadata = json!({"name": "a", "namespace": "default"});
+    leader
+        .create("pods", json!({"metadata": metadata, "spec": spec}))
+        .await;
+    let pod = leader.objects("pods/").await.remove(0);
+    let controllers: Vec<Box<dyn Controller>> = vec![Box::new(NodeLifecycle)];
+    let submit = leader.0.clone().recipient();
+    let clock = Rc::new(SystemClock::new());
+    let host = ControllerHost::new(controllers, submit, clock, Entropy::from_seed(2)).start();
+    leader.lead(&host).await;
+    let (_link, mut listener) = link(&leader).await;
+    let mut node = accept(&mut listener).await;
+    hear(&mut node).await;
+    let is = |kind: &'static str, status: &'static str| {
+        move |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array();
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.any(|c| c["type"] == kind && c["status"] == status)
+        }
+    };
+    say(&node, LinkUp::Opened(description(None))).await;
+    leader.wait_for("nodes/", 1, is("Ready", "True")).await;
+    let conditions = [("ContainersReady", "True"), ("Ready", "True")];
+    let conditions = conditions.map(|(kind, status)| json!({"type": kind, "status": status}));
+    let status = json!({"phase": "Running", "conditions": conditions});
+    let report = PodReport {
+        namespace: "default".into(),
+        name: "a".into(),
+        uid: pod["metadata"]["uid"].as_str().unwrap().into(),
+        status: serde_json::to_vec(&status).unwrap().into(),
+        gone: false,
+    };
+    say(&node, LinkUp::Reports(vec![report])).await;
+    leader.wait_for("pods/", 1, is("Ready", "True")).await;
+    // The engine hangs for a moment; the link lives on, and the pod's agent sees nothing to report.
+    say(&node, LinkUp::Alive(description(Some("no answer")))).await;
+    leader.wait_for("pods/", 1, is("Ready", "False")).await;
+    say(&node, LinkUp::Alive(description(None))).await;
+    leader.wait_for("pods/", 1, is("Ready", "True")).await;
 }
 
 #[test]

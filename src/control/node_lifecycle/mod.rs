@@ -1,4 +1,5 @@
-//! Node life cycle: taints what is not ready, says so of its pods, and evicts what does not tolerate it.
+//! Node life cycle: taints what is not ready, says so of its pods until it is ready again, and evicts what does not
+//! tolerate it.
 //!
 //! Deliberately without heartbeats: the leader's node link decides that a node is silent and writes its condition
 //! `Ready`; this controller acts on the condition alone.
@@ -16,9 +17,9 @@ use serde_json::json;
 use super::patches::at_this_version;
 use super::{Controller, EventSource, Level, Outcome, ReconcileError, event, keys_of};
 use crate::resource::cache::{Cached, Change};
-use crate::resource::pods::{is_ready, is_terminated, node_name};
+use crate::resource::pods::{condition, is_ready, is_terminated, node_name};
 use crate::resource::taints::taints;
-use crate::resource::{Cache, ObjectKey, Writer, nodes, time};
+use crate::resource::{Cache, ObjectKey, PatchType, ResourceName, Verb, Writer, nodes, time};
 
 const COMPONENT: &str = "node-controller";
 const WRITER: Writer = Writer {
@@ -32,6 +33,8 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 const NO_SCHEDULE: &str = "NoSchedule";
 const NO_EXECUTE: &str = "NoExecute";
+/// Why a pod's `Ready` is false by this controller's word.
+const MARK: &str = "NodeNotReady";
 
 /// The controller of nodes.
 #[derive(Debug, Default)]
@@ -53,8 +56,12 @@ impl Controller for NodeLifecycle {
         let pod = cache.get::<Pod>(&change.key);
         let key = pod.and_then(|pod| node_name(pod));
         let key = key.map(|node| ObjectKey::new("", node));
+        // A mark may be committed after its node is ready again.
+        let marked = pod.is_some_and(|pod| is_marked(pod));
         let concerned = |node: &Node| {
-            !Health::of(node).is_ready() || taints(node).iter().any(|t| t.effect == NO_EXECUTE)
+            marked
+                || !Health::of(node).is_ready()
+                || taints(node).iter().any(|t| t.effect == NO_EXECUTE)
         };
         key.filter(|key| cache.get::<Node>(key).is_some_and(|node| concerned(node)))
             .into_iter()
@@ -78,7 +85,9 @@ impl Controller for NodeLifecycle {
         };
         let health = Health::of(node);
         sync_taints(key, node, &health, now, entropy, &mut outcome);
-        if !health.is_ready() {
+        if health.is_ready() {
+            restore_pods(cache, key, now, &mut outcome);
+        } else {
             mark_pods(cache, key, now, entropy, &mut outcome);
         }
         eviction::evict(cache, key, node, &health, now, entropy, &mut outcome);
@@ -199,7 +208,7 @@ fn mark_pods(
         let condition = json!({
             "type": "Ready",
             "status": "False",
-            "reason": "NodeNotReady",
+            "reason": MARK,
             "message": format!("Node {} is not ready", node.name),
             "lastTransitionTime": time::text(now),
         });
@@ -208,13 +217,53 @@ fn mark_pods(
         let event = event(
             source,
             Level::Warning,
-            "NodeNotReady",
+            MARK,
             "Node is not ready",
             now,
             entropy,
         );
         outcome.write_and_tell(mark, event);
     }
+}
+
+/// Takes the marks off the pods of a node that is ready again. The node itself does not: it may have nothing new to say
+/// over a link that never broke. Only for the very state that was read, for the node may say more at the same time.
+fn restore_pods(cache: &Cache, node: &ObjectKey, now: Timestamp, outcome: &mut Outcome) {
+    let pods = cache.pods_on(&node.name);
+    for (key, pod) in pods.filter(|(_, pod)| is_marked(pod) && holds_but_for_mark(pod)) {
+        let condition = json!({
+            "type": "Ready",
+            "status": "True",
+            "reason": null,
+            "message": null,
+            "lastTransitionTime": time::text(now),
+        });
+        let patch = json!({
+            "metadata": at_this_version(&pod.metadata),
+            "status": { "conditions": [condition] },
+        });
+        let request = WRITER.request(
+            ResourceName::of::<Pod>(),
+            &key.namespace,
+            Some(&key.name),
+            Verb::Patch(PatchType::StrategicMerge, patch),
+        );
+        outcome.write(request.on("status"));
+    }
+}
+
+/// This controller said that the pod is not ready, and its node has not said otherwise since.
+fn is_marked(pod: &Pod) -> bool {
+    let ready = condition(pod, "Ready");
+    ready.is_some_and(|c| c.status == "False" && c.reason.as_deref() == Some(MARK))
+        && !is_terminated(pod)
+}
+
+/// By what its node last said, the pod is ready: its containers are, and its readiness gates hold.
+fn holds_but_for_mark(pod: &Pod) -> bool {
+    let holds = |kind: &str| condition(pod, kind).is_some_and(|c| c.status == "True");
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter());
+    holds("ContainersReady") && gates.flatten().all(|gate| holds(&gate.condition_type))
 }
 
 fn pod_source<'a>(component: &'static str, pod: &'a Pod) -> EventSource<'a> {

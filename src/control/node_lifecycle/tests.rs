@@ -162,6 +162,84 @@ fn a_node_that_comes_back_in_time_keeps_its_pods() {
     assert_eq!(world.names::<Pod>(), ["a"]);
 }
 
+/// A condition of a pod in namespace `default`.
+fn condition(world: &World, pod: &str, kind: &str) -> Value {
+    let pod = world.get(&format!("pods/default/{pod}")).unwrap();
+    let conditions = pod["status"]["conditions"].as_array().unwrap().clone();
+    let found = conditions.into_iter().find(|c| c["type"] == kind);
+    found.unwrap_or_default()
+}
+
+/// What a node says of a pod; each `(type, status)`.
+fn say(world: &mut World, pod: &str, conditions: &[(&str, &str)]) {
+    let conditions = conditions.iter().map(|(kind, status)| {
+        let since = world.now;
+        json!({"type": kind, "status": status, "lastTransitionTime": since})
+    });
+    let status = json!({"conditions": conditions.collect::<Vec<_>>()});
+    world.merge(&format!("pods/default/{pod}"), json!({"status": status}));
+}
+
+#[test]
+fn a_pod_is_ready_again_when_its_node_is_though_the_node_says_nothing_new_of_it() {
+    let mut world = world(&["n1", "n2"]);
+    add_pod(&mut world, "well", json!([]));
+    add_pod(&mut world, "ill", json!([]));
+    say(
+        &mut world,
+        "well",
+        &[("ContainersReady", "True"), ("Ready", "True")],
+    );
+    say(&mut world, "ill", &[("Ready", "True")]);
+    set_ready(&mut world, "n1", "False");
+    world.settle(&[&NodeLifecycle]);
+    assert_eq!(condition(&world, "well", "Ready")["reason"], "NodeNotReady");
+    world.pass(Duration::from_secs(3));
+    set_ready(&mut world, "n1", "True");
+    world.settle(&[&NodeLifecycle]);
+    let ready = condition(&world, "well", "Ready");
+    assert_eq!(
+        (&ready["status"], &ready["reason"]),
+        (&json!("True"), &Value::Null)
+    );
+    assert_eq!(condition(&world, "ill", "Ready")["status"], "False");
+}
+
+#[test]
+fn a_mark_that_comes_late_is_taken_off_too_but_not_where_a_gate_does_not_hold() {
+    let mut world = world(&["n1"]);
+    let spec = |gates: Value| json!({"containers": [{"name": "c", "image": "i"}], "readinessGates": gates});
+    for (name, gates) in [
+        ("free", json!([])),
+        ("gated", json!([{"conditionType": "x/y"}])),
+    ] {
+        let meta = json!({"name": name, "namespace": "default"});
+        world.create("pods", json!({"metadata": meta, "spec": spec(gates)}));
+        world.run_pod(name, "n1");
+        say(
+            &mut world,
+            name,
+            &[("ContainersReady", "True"), ("Ready", "False")],
+        );
+        let mut conditions = vec![condition(&world, name, "ContainersReady")];
+        conditions.push(json!({"type": "Ready", "status": "False", "reason": "NodeNotReady"}));
+        world.merge(
+            &format!("pods/default/{name}"),
+            json!({"status": {"conditions": conditions}}),
+        );
+        let change = crate::resource::cache::Change {
+            prefix: "pods".into(),
+            key: key(name),
+            uid: String::new(),
+            owners: Vec::new(),
+        };
+        assert_eq!(NodeLifecycle.keys_for(&change, &world.cache).len(), 1);
+    }
+    world.settle(&[&NodeLifecycle]);
+    assert_eq!(condition(&world, "free", "Ready")["status"], "True");
+    assert_eq!(condition(&world, "gated", "Ready")["status"], "False");
+}
+
 #[test]
 fn tolerations_decide_how_long() {
     let mut world = world(&["n1", "n2"]);
