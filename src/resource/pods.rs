@@ -2,7 +2,9 @@
 //!
 //! Deliberately without any judgement on what to do about it.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::quantity::{Quantity, QuantityError};
@@ -74,29 +76,63 @@ pub fn requests(pod: &Pod) -> Result<Requests, QuantityError> {
     let Some(spec) = &pod.spec else {
         return Ok(Requests::default());
     };
-    let one = |name: &str| -> Result<u64, QuantityError> {
-        let (mut sidecars, mut peak) = (0_u64, 0_u64);
-        for container in spec.init_containers.iter().flatten() {
-            let wanted = request_of(container, name)?;
-            if container.restart_policy.as_deref() == Some("Always") {
-                sidecars = wanted.saturating_add(sidecars);
-                peak = peak.max(sidecars);
-            } else {
-                peak = peak.max(wanted.saturating_add(sidecars));
-            }
-        }
-        let mut together = sidecars;
-        for container in &spec.containers {
-            together = together.saturating_add(request_of(container, name)?);
-        }
-        let overhead = spec.overhead.as_ref().and_then(|map| map.get(name));
-        let overhead = overhead.map_or(Ok(0), |text| amount(name, text))?;
-        Ok(together.max(peak).saturating_add(overhead))
-    };
     Ok(Requests {
-        cpu_millis: one("cpu")?,
-        memory_bytes: one("memory")?,
+        cpu_millis: request(spec, "cpu")?,
+        memory_bytes: request(spec, "memory")?,
     })
+}
+
+/// What the pod requests of devices and huge pages, by name, where that is anything: resources that no node has unless
+/// somebody says so in its status (`nvidia.com/gpu`).
+pub fn extended_requests(pod: &Pod) -> Result<BTreeMap<String, u64>, QuantityError> {
+    let mut wanted = BTreeMap::new();
+    let Some(spec) = &pod.spec else {
+        return Ok(wanted);
+    };
+    let containers = spec.containers.iter();
+    let containers = containers.chain(spec.init_containers.iter().flatten());
+    let requests =
+        containers.filter_map(|container| container.resources.as_ref()?.requests.as_ref());
+    for name in requests
+        .flat_map(BTreeMap::keys)
+        .filter(|name| is_extended(name))
+    {
+        let amount = request(spec, name)?;
+        if amount > 0 {
+            wanted.insert(name.clone(), amount);
+        }
+    }
+    Ok(wanted)
+}
+
+/// A name with a domain that is not Kubernetes' own, or huge pages.
+fn is_extended(name: &str) -> bool {
+    let foreign = |domain: &str| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io");
+    name.starts_with("hugepages-")
+        || name
+            .split_once('/')
+            .is_some_and(|(domain, _)| foreign(domain))
+}
+
+/// What the pod requests of one resource, in all.
+fn request(spec: &PodSpec, name: &str) -> Result<u64, QuantityError> {
+    let (mut sidecars, mut peak) = (0_u64, 0_u64);
+    for container in spec.init_containers.iter().flatten() {
+        let wanted = request_of(container, name)?;
+        if container.restart_policy.as_deref() == Some("Always") {
+            sidecars = wanted.saturating_add(sidecars);
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(wanted.saturating_add(sidecars));
+        }
+    }
+    let mut together = sidecars;
+    for container in &spec.containers {
+        together = together.saturating_add(request_of(container, name)?);
+    }
+    let overhead = spec.overhead.as_ref().and_then(|map| map.get(name));
+    let overhead = overhead.map_or(Ok(0), |text| amount(name, text))?;
+    Ok(together.max(peak).saturating_add(overhead))
 }
 
 fn request_of(container: &Container, name: &str) -> Result<u64, QuantityError> {

@@ -33,6 +33,8 @@ pub(crate) struct NodeState {
     pub(crate) likely_cpu_millis: u128,
     pub(crate) likely_memory_bytes: u128,
     pub(crate) pods: u64,
+    /// Devices and huge pages taken, by resource.
+    pub(crate) extended: OrdMap<String, u128>,
     pub(crate) ports: Vec<HostPort>,
     /// Pods here of each controller, by its UID.
     pub(crate) owners: OrdMap<String, u32>,
@@ -160,6 +162,9 @@ impl NodeState {
         self.likely_cpu_millis += u128::from(demand.likely_cpu_millis);
         self.likely_memory_bytes += u128::from(demand.likely_memory_bytes);
         self.pods += 1;
+        for (name, amount) in &demand.extended {
+            *self.extended.entry(name.clone()).or_default() += u128::from(*amount);
+        }
         self.ports.extend(demand.ports.iter().cloned());
         if let Some(owner) = &demand.owner {
             *self.owners.entry(owner.clone()).or_default() += 1;
@@ -173,6 +178,13 @@ impl NodeState {
         self.likely_cpu_millis -= u128::from(demand.likely_cpu_millis);
         self.likely_memory_bytes -= u128::from(demand.likely_memory_bytes);
         self.pods -= 1;
+        for (name, amount) in &demand.extended {
+            let taken = self.extended.remove(name).unwrap_or_default();
+            let left = taken - u128::from(*amount);
+            if left > 0 {
+                self.extended.insert(name.clone(), left);
+            }
+        }
         for port in &demand.ports {
             if let Some(at) = self.ports.iter().position(|p| p == port) {
                 self.ports.swap_remove(at);
@@ -196,7 +208,7 @@ fn demand_of(pod: &Pod) -> Demand {
     Demand::of(pod).unwrap_or_default()
 }
 
-fn allocatable(node: Option<&Node>, name: &str) -> Option<Quantity> {
+pub(crate) fn allocatable(node: Option<&Node>, name: &str) -> Option<Quantity> {
     let status = node?.status.as_ref()?;
     let amounts = status.allocatable.as_ref().or(status.capacity.as_ref())?;
     Quantity::parse(&amounts.get(name)?.0).ok()

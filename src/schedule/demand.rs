@@ -2,10 +2,12 @@
 //!
 //! Deliberately a summary: filters that need more read the pod itself.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::resource::cache::controller_of;
-use crate::resource::pods::{is_terminating, requests};
+use crate::resource::pods::{extended_requests, is_terminating, requests};
 use crate::resource::quantity::QuantityError;
 
 /// CPU that a pod without a request is taken to use when nodes are compared (Kubernetes' `DefaultMilliCPURequest`).
@@ -42,6 +44,8 @@ pub(crate) struct Demand {
     pub(crate) likely_cpu_millis: u64,
     /// Requested or assumed, for the score.
     pub(crate) likely_memory_bytes: u64,
+    /// Devices and huge pages requested, by resource.
+    pub(crate) extended: BTreeMap<String, u64>,
     /// Ports on the host.
     pub(crate) ports: Vec<HostPort>,
     /// UID of the controller, unless the pod is going and so makes room for its replacement.
@@ -58,6 +62,7 @@ impl Demand {
             memory_bytes: wanted.memory_bytes,
             likely_cpu_millis: or(wanted.cpu_millis, CPU_MILLIS_ASSUMED),
             likely_memory_bytes: or(wanted.memory_bytes, MEMORY_BYTES_ASSUMED),
+            extended: extended_requests(pod)?,
             ports: ports(pod),
             owner: controller_uid(pod)
                 .filter(|_| !is_terminating(pod))

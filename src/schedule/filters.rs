@@ -7,8 +7,9 @@ use std::fmt;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 
 use super::affinity;
-use super::cluster::NodeState;
+use super::cluster::{NodeState, allocatable};
 use super::demand::Demand;
+use crate::resource::quantity::Quantity;
 use crate::resource::taints::{taints, tolerates};
 
 /// A pod to place, with what it takes.
@@ -26,7 +27,7 @@ pub(crate) enum Reason {
     Affinity,
     Ports,
     TooManyPods,
-    Insufficient(&'static str),
+    Insufficient(String),
 }
 
 impl fmt::Display for Reason {
@@ -105,10 +106,11 @@ fn ports(wanted: Wanted<'_>, _: &Node, state: &NodeState) -> Vec<Reason> {
 }
 
 /// All that is lacking, as people want to know it at once. What is not asked for is never lacking.
-fn resources(wanted: Wanted<'_>, _: &Node, state: &NodeState) -> Vec<Reason> {
+fn resources(wanted: Wanted<'_>, node: &Node, state: &NodeState) -> Vec<Reason> {
     let Demand {
         cpu_millis,
         memory_bytes,
+        ref extended,
         ..
     } = *wanted.demand;
     let lacks = |asked: u64, taken: u128, max: u64| {
@@ -119,10 +121,17 @@ fn resources(wanted: Wanted<'_>, _: &Node, state: &NodeState) -> Vec<Reason> {
         reasons.push(Reason::TooManyPods);
     }
     if lacks(cpu_millis, state.cpu_millis, state.cpu_millis_max) {
-        reasons.push(Reason::Insufficient("cpu"));
+        reasons.push(Reason::Insufficient("cpu".into()));
     }
     if lacks(memory_bytes, state.memory_bytes, state.memory_bytes_max) {
-        reasons.push(Reason::Insufficient("memory"));
+        reasons.push(Reason::Insufficient("memory".into()));
+    }
+    for (name, &asked) in extended {
+        let taken = state.extended.get(name).copied().unwrap_or_default();
+        let max = allocatable(Some(node), name).map_or(0, Quantity::value);
+        if lacks(asked, taken, max) {
+            reasons.push(Reason::Insufficient(name.clone()));
+        }
     }
     reasons
 }

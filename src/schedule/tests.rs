@@ -272,3 +272,23 @@ fn the_picture_follows_changes_and_assumptions() {
     cluster.withdraw(&cache_without, &wanted[0].0);
     assert_eq!(plan(&cluster, &wanted, &mut entropy).bindings.len(), 1);
 }
+
+#[test]
+fn devices_are_where_a_node_says_so_and_as_many_as_it_says() {
+    let bare = node("n1", "8", "32Gi");
+    let wants =
+        json!({"containers": [{"name": "c", "resources": {"requests": {"nvidia.com/gpu": "1"}}}]});
+    assert_eq!(
+        why(&cache(std::slice::from_ref(&bare)), wants.clone()),
+        "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    );
+    let allocatable = json!({"status": {"allocatable": {"nvidia.com/gpu": "2"}}});
+    let cache = cache(&[bare, with(node("n2", "8", "32Gi"), allocatable)]);
+    let plan = run(&cache, &replicas("web", 3, &wants));
+    let nodes: Vec<&str> = plan.bindings.iter().map(|b| b.node.as_str()).collect();
+    assert_eq!(nodes, ["n2", "n2"]);
+    assert_eq!(
+        plan.unschedulable[0].1,
+        "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+    );
+}
