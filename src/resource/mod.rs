@@ -27,6 +27,7 @@ pub mod strict;
 pub mod table;
 pub mod taints;
 pub mod time;
+mod unserved;
 pub mod validate;
 mod validate_config;
 mod validate_container;

@@ -94,6 +94,8 @@ pub(super) struct Rules {
     pub status_on_create: bool,
     /// Whether the answer to a deletion is the object that went, rather than a `Status`.
     pub returns_deleted: bool,
+    /// JSON pointer to the `PodSpec` in its objects.
+    pub pod_spec: Option<&'static str>,
     /// Fills in what the client left out.
     pub default: fn(&mut Value),
     /// Sets what a new object starts with, whatever the client said.
@@ -113,6 +115,7 @@ impl Rules {
         generation: false,
         status_on_create: false,
         returns_deleted: false,
+        pod_spec: None,
         default: |_| {},
         prepare: |_| {},
         carry: |_, _| {},

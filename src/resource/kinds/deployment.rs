@@ -34,6 +34,7 @@ pub(super) const KIND: Kind = Kind {
     fields: &[],
     rules: Rules {
         generation: true,
+        pod_spec: Some("/spec/template/spec"),
         default: default::deployment,
         validate: validate_workload::deployment,
         validate_update: validate_workload::selector_is_immutable,

@@ -76,6 +76,7 @@ pub(super) const KIND: Kind = Kind {
     rules: Rules {
         generation: true,
         returns_deleted: true,
+        pod_spec: Some("/spec"),
         default: |object| default_pod::spec(&mut object["spec"]),
         prepare,
         validate: |object, causes| validate_pod::spec(&object["spec"], "spec", causes),

@@ -38,6 +38,7 @@ pub(super) const KIND: Kind = Kind {
     }],
     rules: Rules {
         generation: true,
+        pod_spec: Some("/spec/template/spec"),
         default: default::replica_set,
         validate: validate_workload::replica_set,
         validate_update: validate_workload::selector_is_immutable,

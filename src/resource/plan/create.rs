@@ -8,6 +8,7 @@ use super::super::names;
 use super::super::registry;
 use super::super::request::{Plan, Splice, Stamp, Status};
 use super::super::time;
+use super::super::unserved;
 use super::super::validate::{self, Causes};
 use super::Job;
 use crate::store::{Compare, Operation, Transaction};
@@ -39,6 +40,7 @@ pub(super) fn plan(job: &Job<'_>, body: &Value, stamp: &mut Stamp<'_>) -> Result
     if !causes.is_empty() {
         return Err(Status::invalid(job.kind, name, &causes));
     }
+    account_exists(job, &object, name)?;
     let key = job.kind.key(job.namespace(), name);
     if job.view.get(&key).is_some() {
         return Err(Status::already_exists(job.kind, name));
@@ -58,6 +60,10 @@ pub(super) fn plan(job: &Job<'_>, body: &Value, stamp: &mut Stamp<'_>) -> Result
     };
     let mut reply = super::reply(201, value, Some(Splice::Committed));
     reply.warnings = decoded.warnings;
+    reply
+        .warnings
+        .extend(unserved::warnings(job.kind, &object, None));
+    reply.warnings.extend(absent_account(job, &object));
     // A retry finds the name taken or the namespace gone, and says so.
     Ok(job.finish(Some(transaction), reply, None, true))
 }
@@ -106,6 +112,38 @@ fn namespace_is_open(job: &Job<'_>, object: &Value) -> Result<Vec<Compare>, Stat
         key,
         mod_revision: record.mod_revision,
     }])
+}
+
+/// The name of the ServiceAccount that the object's pods run as, if there is none of that name. `default` counts as
+/// there: a controller makes it in every namespace, and a pod must not lose a race with that.
+fn missing_account<'a>(job: &Job<'_>, object: &'a Value) -> Option<&'a str> {
+    let spec = object.pointer(job.kind.rules.pod_spec?)?;
+    let account = filled_text(&spec["serviceAccountName"])?;
+    let kind = registry::find("", "v1", "serviceaccounts")?;
+    let there = account == "default" || job.view.get(&kind.key(job.namespace(), account)).is_some();
+    (!there).then_some(account)
+}
+
+/// A pod's ServiceAccount exists, as Kubernetes' admission has it.
+fn account_exists(job: &Job<'_>, object: &Value, name: &str) -> Result<(), Status> {
+    let Some(account) = missing_account(job, object).filter(|_| job.kind.kind == "Pod") else {
+        return Ok(());
+    };
+    let namespace = job.namespace().unwrap_or_default();
+    let why = format!(
+        "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
+    );
+    Err(Status::forbidden(job.kind, name, &why))
+}
+
+/// A template may come before the account that its pods run as; its author is told why there are none so far.
+fn absent_account(job: &Job<'_>, object: &Value) -> Option<String> {
+    let account = missing_account(job, object)?;
+    let path = job.kind.rules.pod_spec?.trim_start_matches('/');
+    let path = path.replace('/', ".");
+    Some(format!(
+        "{path}.serviceAccountName: serviceaccount {account:?} not found; pods are refused until it exists"
+    ))
 }
 
 /// What only the server says of an object.

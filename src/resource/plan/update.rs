@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::codec;
 use super::super::json::{carry, filled_text, is_filled, remove};
 use super::super::request::{Plan, Splice, Status};
+use super::super::unserved;
 use super::super::validate::{self, Causes};
 use super::decode::{Decoded, claimed_revision};
 use super::{Job, Stored};
@@ -79,8 +80,10 @@ pub(super) fn replace(
         return Err(Status::invalid(job.kind, job.name()?, &causes));
     }
     count_generation(job, &mut object, current);
+    let mut warnings = decoded.warnings;
+    warnings.extend(unserved::warnings(job.kind, &object, Some(current)));
     let mut plan = put_or_remove(job, stored, &object, conditional)?;
-    plan.reply.warnings = decoded.warnings;
+    plan.reply.warnings = warnings;
     Ok(plan)
 }
 
