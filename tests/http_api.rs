@@ -161,6 +161,35 @@ async fn what_cannot_be_done_is_said_in_a_status() {
 }
 
 #[actix_web::test]
+async fn what_is_not_served_is_named() {
+    let (_backend, api) = start().await;
+    let unserved = [
+        ("/nowhere", "/nowhere"),
+        ("/apis/metrics.k8s.io", "metrics.k8s.io"),
+        ("/apis/apps/v9", "apps/v9"),
+        ("/api/v1/services", "services"),
+        ("/api/v1/namespaces/default/pods/p/exec", "pods/exec"),
+        (
+            "/api/v1/namespaces/default/pods/p/proxy/a/b",
+            "pods/proxy/a/b",
+        ),
+        (
+            "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            "horizontalpodautoscalers.autoscaling",
+        ),
+        ("/openapi/v3/apis/batch/v1", "/openapi/v3/apis/batch/v1"),
+    ];
+    for (path, what) in unserved {
+        let status = get(&api, path).await.fails(404, "NotFound");
+        let message = status["message"].as_str().unwrap();
+        let told = format!("Kagero does not serve {what} (yet)");
+        assert!(message.ends_with(&told), "{path}: {message}");
+        // kubectl debug reads the details of a 404 without looking whether there are any.
+        assert!(status["details"].is_object(), "{path}: {status}");
+    }
+}
+
+#[actix_web::test]
 async fn a_dry_run_writes_nothing() {
     let (_backend, api) = start().await;
     let dry = format!("{CONFIG_MAPS}?dryRun=All");

@@ -436,3 +436,47 @@ async fn the_api_explains_itself() {
         kubectl.run("get events").await.succeeds();
     }
 }
+
+#[actix_web::test]
+async fn what_is_not_served_is_named_and_what_is_ignored_is_warned_of() {
+    for program in programs() {
+        let kubectl = Kubectl::new(&program).await;
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "c", "image": "i", "livenessProbe": {"exec": {"command": ["true"]}}}]},
+        });
+        let applied = kubectl.apply(&pod).await;
+        let warning =
+            "Warning: spec.containers[0].livenessProbe: not served by Kagero yet; ignored";
+        assert!(applied.err.contains(warning), "{applied:#?}");
+        applied.says("pod/p created");
+        bind(&kubectl, "p").await;
+        kubectl.set_status("pod p", &running()).await;
+        kubectl.apply(&deployment("a")).await.succeeds();
+        let cases = [
+            ("exec p -- ls", "pods/exec"),
+            ("attach p", "pods/attach"),
+            ("port-forward p 18181:80", "pods/portforward"),
+            ("debug p --image=busybox", "pods/ephemeralcontainers"),
+            (
+                "auth can-i get pods",
+                "selfsubjectaccessreviews.authorization.k8s.io",
+            ),
+            (
+                "autoscale deployment web --max=3",
+                "horizontalpodautoscalers.autoscaling",
+            ),
+            (
+                "create role r --verb=get --resource=pods",
+                "roles.rbac.authorization.k8s.io",
+            ),
+            ("create token default", "serviceaccounts/token"),
+        ];
+        for (command, what) in cases {
+            let err = kubectl.run(command).await.fails();
+            let told = format!("Kagero does not serve {what} (yet)");
+            assert!(err.contains(&told), "{command}: {err}");
+            assert!(!err.contains("panic"), "{command}: {err}");
+        }
+    }
+}

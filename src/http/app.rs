@@ -3,7 +3,7 @@
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
-use actix_web::{App, Error, FromRequest, Handler, HttpResponse, Responder, web};
+use actix_web::{App, Error, FromRequest, Handler, HttpRequest, HttpResponse, Responder, web};
 
 use super::context::Context;
 use super::{State, answer, discovery, health, metrics, openapi, recovery, resources};
@@ -82,6 +82,6 @@ async fn not_allowed() -> HttpResponse {
     answer::failure(&Status::method_not_allowed())
 }
 
-async fn nowhere() -> HttpResponse {
-    answer::failure(&Status::unknown_resource())
+async fn nowhere(request: HttpRequest) -> HttpResponse {
+    answer::failure(&Status::unknown_resource(request.path()))
 }

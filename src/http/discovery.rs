@@ -66,7 +66,7 @@ fn index(request: &HttpRequest, core: bool, legacy: impl FnOnce() -> Value) -> H
 
 /// `/apis/<group>`.
 pub(super) fn group(method: &Method, group: &str) -> Result<HttpResponse, Status> {
-    found(method, discovery::api_group(group))
+    found(method, discovery::api_group(group), group)
 }
 
 /// `/api/v1`, `/apis/<group>/<version>`.
@@ -75,11 +75,14 @@ pub(super) fn resources(
     group: &str,
     version: &str,
 ) -> Result<HttpResponse, Status> {
-    found(method, discovery::api_resource_list(group, version))
+    let list = discovery::api_resource_list(group, version);
+    found(method, list, &format!("{group}/{version}"))
 }
 
-fn found(method: &Method, found: Option<Value>) -> Result<HttpResponse, Status> {
-    let found = found.ok_or_else(Status::unknown_resource)?;
+/// `what` is how people know it: `apps/v1`.
+fn found(method: &Method, found: Option<Value>, what: &str) -> Result<HttpResponse, Status> {
+    let what = what.trim_start_matches('/');
+    let found = found.ok_or_else(|| Status::unknown_resource(what))?;
     if method != Method::GET {
         return Err(Status::method_not_allowed());
     }

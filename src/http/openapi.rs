@@ -34,7 +34,7 @@ pub(super) async fn document(
     context: web::Data<Context>,
 ) -> HttpResponse {
     let Some(document) = find(&context, path.trim_matches('/')) else {
-        return answer::failure(&Status::unknown_resource());
+        return answer::failure(&Status::unknown_resource(request.path()));
     };
     let tag = format!("\"{}\"", document.hash);
     if header(request.headers(), IF_NONE_MATCH).contains(&tag) {

@@ -43,7 +43,7 @@ pub(super) fn parse(path: &str) -> Result<Route<'_>, Status> {
         ["apis", group, version] => Ok(Route::Version(group, version)),
         ["api", version, ref rest @ ..] => place("", version, rest).map(Route::Place),
         ["apis", group, version, ref rest @ ..] => place(group, version, rest).map(Route::Place),
-        _ => Err(Status::unknown_resource()),
+        _ => Err(Status::unknown_resource(path)),
     }
 }
 
@@ -58,17 +58,25 @@ fn place(group: &str, version: &str, rest: &[&str]) -> Result<Place, Status> {
         [plural] => (plural, None, None),
         [plural, name] => (plural, Some(name), None),
         [plural, name, subresource] => (plural, Some(name), Some(subresource)),
-        _ => return Err(Status::unknown_resource()),
+        [plural, ref deeper @ ..] => {
+            let part = deeper[1..].join("/");
+            return Err(Status::not_served(group, plural, Some(&part)));
+        }
+        [] => return Err(Status::unknown_resource(&format!("{group}/{version}"))),
     };
-    let kind = registry::find(group, version, plural).ok_or_else(Status::unknown_resource)?;
+    let kind = registry::find(group, version, plural);
+    let kind = kind.ok_or_else(|| Status::not_served(group, plural, subresource))?;
     let misplaced = match namespace {
         Some(_) => !kind.namespaced,
         None => kind.namespaced && name.is_some(),
     };
     let unknown_part = subresource.is_some_and(|part| kind.subresource(part).is_none());
     let empty = namespace == Some("") || name == Some("");
-    if misplaced || unknown_part || empty {
-        return Err(Status::unknown_resource());
+    if unknown_part {
+        return Err(Status::not_served(group, plural, subresource));
+    }
+    if misplaced || empty {
+        return Err(Status::unknown_resource(&format!("{plural} at this path")));
     }
     Ok(Place {
         kind,

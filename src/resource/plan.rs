@@ -36,7 +36,7 @@ const OBJECT_BYTES_MAX: usize = 3 << 19;
 pub fn plan(view: &View, request: &Request, stamp: &mut Stamp<'_>) -> Result<Plan, Status> {
     let resource = &request.resource;
     let kind = registry::find(&resource.group, &resource.version, &resource.plural);
-    let kind = kind.ok_or_else(Status::unknown_resource)?;
+    let kind = kind.ok_or_else(|| Status::not_served(&resource.group, &resource.plural, None))?;
     let job = Job {
         view,
         request,
@@ -102,7 +102,9 @@ impl Job<'_> {
             None => self.kind.verbs,
             Some(name) => {
                 let sub = self.kind.subresource(name);
-                sub.ok_or_else(Status::unknown_resource)?.verbs
+                let (group, plural) = (self.kind.group, self.kind.plural);
+                sub.ok_or_else(|| Status::not_served(group, plural, Some(name)))?
+                    .verbs
             }
         };
         if !verbs.contains(&verb(&request.verb)) {

@@ -55,10 +55,33 @@ impl Status {
         Self::new(404, "NotFound", message).with_details(details(kind, name))
     }
 
-    /// 404: no such path.
-    pub fn unknown_resource() -> Self {
-        let message = "the server could not find the requested resource";
-        Self::new(404, "NotFound", message)
+    /// 404: no such path. `what` completes "Kagero does not serve … (yet)".
+    ///
+    /// The details are those that Kubernetes' clients make up where nobody knows the path: some of them read the
+    /// details of every 404 without looking whether there are any.
+    pub fn unknown_resource(what: &str) -> Self {
+        Self::unknown(what, Map::new())
+    }
+
+    /// 404: no such resource, or no such part of one.
+    pub fn not_served(group: &str, plural: &str, subresource: Option<&str>) -> Self {
+        let dot = if group.is_empty() { "" } else { "." };
+        let (slash, part) = subresource.map_or(("", ""), |part| ("/", part));
+        let mut details = Map::new();
+        if !group.is_empty() {
+            details.insert("group".into(), group.into());
+        }
+        details.insert("kind".into(), plural.into());
+        Self::unknown(&format!("{plural}{dot}{group}{slash}{part}"), details)
+    }
+
+    fn unknown(what: &str, mut details: Map<String, Value>) -> Self {
+        let cause = json!({"reason": "UnexpectedServerResponse", "message": "404 page not found"});
+        details.insert("causes".into(), json!([cause]));
+        let message = format!(
+            "the server could not find the requested resource: Kagero does not serve {what} (yet)"
+        );
+        Self::new(404, "NotFound", message).with_details(details)
     }
 
     /// 405: the resource has no such verb.
@@ -238,6 +261,30 @@ mod tests {
             let json = status.to_json();
             assert_eq!(json["code"], code);
             assert_eq!(json["details"]["name"], "a");
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_is_named() {
+        let cases = [
+            (Status::not_served("", "pods", Some("exec")), "pods/exec"),
+            (
+                Status::not_served("autoscaling", "horizontalpodautoscalers", None),
+                "horizontalpodautoscalers.autoscaling",
+            ),
+            (Status::unknown_resource("/apis/x"), "/apis/x"),
+        ];
+        for (status, what) in cases {
+            assert_eq!(
+                status.message,
+                format!(
+                    "the server could not find the requested resource: Kagero does not serve {what} (yet)"
+                )
+            );
+            let details = &status.to_json()["details"];
+            assert_eq!(details["causes"][0]["reason"], "UnexpectedServerResponse");
+            // kubectl debug takes a 404 without a name for one of the part, not of the pod.
+            assert_eq!(details["name"], Value::Null);
         }
     }
 
