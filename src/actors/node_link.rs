@@ -18,7 +18,7 @@ use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
 use super::metrics::ClusterMetrics;
 use super::node_links::LinkReady;
 use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
-use super::node_status::{UsageMeter, node_status};
+use super::node_status::{Machine, UsageMeter, node_status};
 use super::registration::{patch_status, remove_pod, report_pod};
 use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
 use crate::env::clock::Clock;
@@ -70,6 +70,7 @@ pub(super) struct Target {
     pub(super) name: String,
     pub(super) id: PeerId,
     pub(super) address: String,
+    pub(super) machine: Machine,
     pub(super) cluster: ClusterId,
     pub(super) term: Term,
     /// Whether the store already calls the node ready.
@@ -218,12 +219,13 @@ impl NodeLink {
 
     /// Writes down what the node says of itself, if that is news.
     fn describe(&mut self, description: &NodeDescription, ctx: &mut Context<Self>) {
-        let mut status = node_status(&self.target.name, description);
+        let mut status = node_status(&self.target.name, &self.target.machine, description);
         let ready = description.problem.is_none();
         if self.ready == ready && self.told.as_ref() == Some(&status) {
             return;
         }
         self.told = Some(status.clone());
+        status["conditions"][0]["lastHeartbeatTime"] = json!(self.now());
         if self.ready != ready {
             status["conditions"][0]["lastTransitionTime"] = json!(self.now());
         }

@@ -18,8 +18,10 @@ use super::messages::Submit;
 use super::metrics::ClusterMetrics;
 use super::node_link::{Assign, Hang, Neighbours, NodeLink, Target};
 use super::node_messages::HeldPod;
+use super::node_status::Machine;
 use super::raft_peer::{GetStatus, Propose, ProposeError, RaftPeer};
 use super::registration::registered;
+use super::wire::Contact;
 use crate::control::{EventSource, Level, event};
 use crate::env::Env;
 use crate::env::clock::Clock;
@@ -131,15 +133,13 @@ impl NodeLinks {
         let Some(reign) = &mut self.reign else { return };
         let Some(cluster) = reign.cluster else { return };
         let nodes = reign.cache.list::<Node>();
-        let wanted: BTreeMap<String, (PeerId, String)> = nodes
-            .filter_map(|(key, node)| {
-                registered(node).map(|(id, contact)| (key.name.clone(), (id, contact.address)))
-            })
+        let wanted: BTreeMap<String, (PeerId, Contact)> = nodes
+            .filter_map(|(key, node)| Some((key.name.clone(), registered(node)?)))
             .collect();
         reign.lines.retain(|name, line| {
             let keep = wanted
                 .get(name)
-                .is_some_and(|(id, address)| *id == line.id && *address == line.address);
+                .is_some_and(|(id, contact)| *id == line.id && contact.address == line.address);
             if !keep {
                 line.link.do_send(Hang);
             }
@@ -151,12 +151,17 @@ impl NodeLinks {
             .cloned()
             .collect();
         for name in fresh {
-            let (id, address) = wanted[&name].clone();
+            let (id, contact) = wanted[&name].clone();
+            let address = contact.address;
             let ready = reign.is_ready(&name);
             let target = Target {
                 name: name.clone(),
                 id,
                 address: address.clone(),
+                machine: Machine {
+                    id: contact.machine_id,
+                    boot: contact.boot_id,
+                },
                 cluster,
                 term: reign.term,
                 ready,

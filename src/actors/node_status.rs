@@ -1,6 +1,7 @@
 //! A node's description as Kubernetes' `NodeStatus` and as figures for the dashboards.
 //!
-//! Pure. Usage goes to metrics only: it changes all the time and is nobody's state (DESIGN.md, Store).
+//! Pure. A heartbeat's time is written only with a condition that changes: heartbeats come every two seconds and are not
+//! replicated, so `lastHeartbeatTime` is when the node's word was last news, not when it was last heard. Usage goes to metrics only: it changes all the time and is nobody's state (DESIGN.md, Store).
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -8,8 +9,17 @@ use tokio::time::Instant;
 use super::metrics::ClusterMetrics;
 use super::node_messages::NodeDescription;
 
+/// Which machine a node is, from the contact that it registered with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Machine {
+    /// The same over restarts.
+    pub(super) id: String,
+    /// The same until the machine restarts.
+    pub(super) boot: String,
+}
+
 /// The status, without conditions' times.
-pub(super) fn node_status(name: &str, description: &NodeDescription) -> Value {
+pub(super) fn node_status(name: &str, machine: &Machine, description: &NodeDescription) -> Value {
     let resources = json!({
         "cpu": format!("{}m", description.cpu_millis),
         "memory": description.memory_bytes.to_string(),
@@ -27,12 +37,12 @@ pub(super) fn node_status(name: &str, description: &NodeDescription) -> Value {
         "conditions": [ready_condition(description)],
         "nodeInfo": {
             "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-            "bootID": "",
+            "bootID": machine.boot,
             "containerRuntimeVersion": description.container_runtime_version,
             "kernelVersion": description.kernel_version,
             "kubeProxyVersion": "",
             "kubeletVersion": concat!("v", env!("CARGO_PKG_VERSION")),
-            "machineID": "",
+            "machineID": machine.id,
             "operatingSystem": "linux",
             "osImage": description.os_image,
             "systemUUID": "",

@@ -31,6 +31,10 @@ fn target() -> Target {
         name: "n1".into(),
         id: PeerId(1),
         address: ADDRESS.into(),
+        machine: Machine {
+            id: "machine".into(),
+            boot: "boot".into(),
+        },
         cluster: ClusterId {
             id: 1,
             generation: 0,
@@ -204,6 +208,31 @@ async fn a_node_that_was_not_ready_for_a_moment_has_its_pods_ready_again() {
     leader.wait_for("pods/", 1, is("Ready", "False")).await;
     say(&node, LinkUp::Alive(description(None))).await;
     leader.wait_for("pods/", 1, is("Ready", "True")).await;
+}
+
+#[actix::test]
+async fn a_node_is_known_by_its_machine_and_its_condition_by_its_hour() {
+    let leader = Handle::start();
+    leader
+        .create("nodes", json!({"metadata": {"name": "n1"}}))
+        .await;
+    let (_link, mut listener) = link(&leader).await;
+    let mut node = accept(&mut listener).await;
+    hear(&mut node).await;
+    for problem in [None, Some("no answer")] {
+        say(&node, LinkUp::Alive(description(problem))).await;
+        let ready = if problem.is_none() { "True" } else { "False" };
+        let is = |node: &Value| node["status"]["conditions"][0]["status"] == ready;
+        let status = &leader.wait_for("nodes/", 1, is).await[0]["status"];
+        assert_eq!(status["nodeInfo"]["machineID"], "machine");
+        assert_eq!(status["nodeInfo"]["bootID"], "boot");
+        let condition = &status["conditions"][0];
+        for time in ["lastHeartbeatTime", "lastTransitionTime"] {
+            let told: jiff::Timestamp = condition[time].as_str().unwrap().parse().unwrap();
+            let age = SystemClock::new().wall().duration_since(told);
+            assert!(age.as_secs() < 60, "{condition}");
+        }
+    }
 }
 
 #[test]
