@@ -17,12 +17,13 @@ use super::messages::{
     ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX,
     Watch,
 };
-use super::raft_peer::{Published, RaftPeer};
+use super::raft_peer::{Published, RaftPeer, Standing};
 use super::removal::is_removed;
 use super::wire::Contact;
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
+use crate::raft::Role;
 use crate::resource::{Reply, Request, Status};
 use crate::store::{Event, Revision, View};
 
@@ -210,8 +211,40 @@ impl Handler<Published> for StoreFront {
         } else if !events.is_empty() {
             self.notify(&events);
         }
+        let before = self.known.borrow().as_ref().map(|k| k.standing.clone());
+        for line in turns(before.as_ref(), &standing) {
+            tracing::info!(term = standing.term, "{line}");
+        }
         self.known.send_replace(Some(Known { view, standing }));
     }
+}
+
+/// What an operator wants to know of a change in who leads, a line each.
+fn turns(before: Option<&Standing>, now: &Standing) -> Vec<String> {
+    let mut lines = Vec::new();
+    let did = |what: fn(&Standing) -> bool| before.is_some_and(what);
+    if did(|standing| standing.leads) && !now.leads {
+        lines.push("this node leads no more".to_owned());
+    }
+    let stands =
+        |standing: &Standing| matches!(standing.role, Role::PreCandidate | Role::Candidate);
+    if stands(now) && !did(stands) {
+        lines.push("this node hears no leader and stands for election".to_owned());
+    }
+    if now.leads && !did(|standing| standing.leads) {
+        lines.push("this node leads".to_owned());
+    }
+    let followed = before.and_then(|standing| standing.leader);
+    if let Some(leader) = now
+        .leader
+        .filter(|id| *id != now.id && followed != Some(*id))
+    {
+        let contact = now.contacts.get(&leader);
+        let contact = contact.and_then(|bytes| Contact::decode(bytes).ok());
+        let name = contact.map_or_else(|| leader.to_string(), |contact| contact.name);
+        lines.push(format!("this node follows {name}"));
+    }
+    lines
 }
 
 impl Handler<WhatIsKnown> for StoreFront {

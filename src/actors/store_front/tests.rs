@@ -165,3 +165,41 @@ async fn what_the_leaders_own_actors_write_is_never_forwarded() {
     let forwarded = timeout(Duration::from_secs(30), successor.accept()).await;
     assert!(forwarded.is_err());
 }
+
+#[test]
+fn every_turn_of_leadership_is_told_once() {
+    let standing = |leader, role, leads| Standing {
+        role,
+        leads,
+        ..published(&[1, 2, 3], leader).standing
+    };
+    let path = [
+        (standing(None, Role::Follower, false), vec![]),
+        (
+            standing(None, Role::PreCandidate, false),
+            vec!["this node hears no leader and stands for election"],
+        ),
+        (standing(None, Role::Candidate, false), vec![]),
+        // It does not lead before it has committed an entry of its own term.
+        (standing(Some(1), Role::Leader, false), vec![]),
+        (
+            standing(Some(1), Role::Leader, true),
+            vec!["this node leads"],
+        ),
+        (standing(Some(1), Role::Leader, true), vec![]),
+        (
+            standing(Some(2), Role::Follower, false),
+            vec!["this node leads no more", "this node follows n2"],
+        ),
+        (
+            standing(Some(3), Role::Follower, false),
+            vec!["this node follows n3"],
+        ),
+        (standing(Some(3), Role::Follower, false), vec![]),
+    ];
+    let mut before = None;
+    for (now, lines) in path {
+        assert_eq!(turns(before.as_ref(), &now), lines, "{now:?}");
+        before = Some(now);
+    }
+}
