@@ -283,7 +283,8 @@ impl View<'_> {
             message: (!exit.message.is_empty()).then(|| exit.message.clone()),
             reason: Some(exit.reason.clone().unwrap_or_else(|| by_code.to_owned())),
             signal: None,
-            started_at: exit.started_at.map(time),
+            // The kubelet's word for a container that never ran; clients print year 1 for none at all.
+            started_at: Some(time(exit.started_at.unwrap_or(Timestamp::UNIX_EPOCH))),
         }
     }
 }

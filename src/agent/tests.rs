@@ -534,3 +534,24 @@ fn fencing() {
 fn deletion() {
     script("deletion");
 }
+
+#[test]
+fn a_container_that_could_not_start_did_so_at_the_epoch_as_the_kubelet_says() {
+    let mut world = World::new();
+    world.now = Duration::from_secs(1_000_000);
+    let spec = r#"{"restartPolicy":"Never","containers":[{"name":"bad","image":"i:1"}]}"#;
+    world.objects.insert("p".into(), object("p", spec).unwrap());
+    world.failing.insert("bad".into(), Failure::Start);
+    world.feed(world.listed());
+    world.desire(true, &["p"], Vec::new());
+    let ended = "/status/containerStatuses/0/state/terminated";
+    let first = world.objects["p"].pointer(ended).unwrap().clone();
+    assert_eq!(first["reason"], "StartError");
+    assert_eq!(first["startedAt"], "1970-01-01T00:00:00Z");
+    assert_eq!(first["finishedAt"], "1970-01-12T13:46:40Z");
+    // An agent that comes after it has the pod's status only.
+    world.agent = Agent::new(node());
+    world.feed(world.listed());
+    world.desire(true, &["p"], Vec::new());
+    assert_eq!(world.objects["p"].pointer(ended), Some(&first));
+}

@@ -261,7 +261,11 @@ impl Slot {
         let exit = if let Some(ended) = state.terminated.or(last.terminated) {
             Exit {
                 code: ended.exit_code,
-                started_at: ended.started_at.map(|t| t.0),
+                // The epoch stands for a container that never ran (`status.rs`).
+                started_at: ended
+                    .started_at
+                    .map(|t| t.0)
+                    .filter(|t| *t != Timestamp::UNIX_EPOCH),
                 finished_at: ended.finished_at.map_or(wall, |t| t.0),
                 reason: ended.reason,
                 message: ended.message.unwrap_or_default(),
