@@ -25,6 +25,7 @@ pub(super) struct Member {
     pub(super) raft: Raft,
     pub(super) store: Store,
     pub(super) contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    pub(super) configuration: Arc<Configuration>,
     pub(super) waiters: Waiters,
     pub(super) tags: BTreeMap<Tag, Pending>,
     pub(super) next_tag: Tag,
@@ -62,9 +63,11 @@ impl Member {
         let (applied, applied_term) = if founding.is_some() { founder } else { (0, 0) };
         let start = founding.map_or(Start::Join, Start::Bootstrap);
         let raft = Raft::new(config, id, cluster, start, now, entropy);
+        let configuration = raft.status(now).configuration;
         Self {
             cluster,
-            contacts: Arc::new(raft.status(now).configuration.contacts),
+            contacts: Arc::new(configuration.contacts.clone()),
+            configuration: Arc::new(configuration),
             raft,
             store: Store::new(),
             waiters: Waiters::default(),

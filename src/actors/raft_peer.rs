@@ -148,6 +148,8 @@ pub struct Standing {
     pub leader: Option<PeerId>,
     /// Every member's contact.
     pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    /// Who votes and who only listens, as its log has it.
+    pub configuration: Arc<Configuration>,
     /// A leader that has committed and applied an entry of its own term, so that its view is complete.
     pub leads: bool,
 }
@@ -454,6 +456,9 @@ impl RaftPeer {
             member.contacts = Arc::new(status.configuration.contacts.clone());
             self.introduced.clear();
         }
+        if *member.configuration != status.configuration {
+            member.configuration = Arc::new(status.configuration.clone());
+        }
         if !ready.messages.is_empty() {
             let contacts = reachable(&member.contacts, &self.introduced);
             self.neighbours.send.do_send(SendEnvelopes {
@@ -462,6 +467,8 @@ impl RaftPeer {
             });
         }
         self.metrics.observe(&status, &member.store.view());
+        self.metrics.count(member.raft.counters());
+        self.metrics.hold(&member.store.usage(), member.raft.log_bytes());
         self.publish(&status, events, restored);
         if ready.snapshot_wanted {
             self.give_snapshot();
@@ -485,6 +492,7 @@ impl RaftPeer {
             term: status.term,
             leader: status.leader,
             contacts: member.contacts.clone(),
+            configuration: member.configuration.clone(),
             leads: leading.is_some(),
         };
         let events = Arc::new(events);
