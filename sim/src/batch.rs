@@ -21,7 +21,11 @@ pub struct Job<'a> {
 
 /// Makes all runs, so many at once, without traces; tells `report` of each when it is done, in whatever order, until that
 /// says no.
-pub fn play_all(jobs: &[Job<'_>], at_once: usize, mut report: impl FnMut(&Job<'_>, Played) -> bool) {
+pub fn play_all(
+    jobs: &[Job<'_>],
+    at_once: usize,
+    mut report: impl FnMut(&Job<'_>, Played) -> bool,
+) {
     let next = AtomicUsize::new(0);
     let (tell, told) = mpsc::channel();
     std::thread::scope(|scope| {

@@ -98,7 +98,9 @@ impl Trace {
     fn with<T>(&self, f: impl FnOnce(&mut Lines) -> T) -> Option<T> {
         // A poisoned lock means that a panic is being reported already; the lines so far are what is wanted then.
         let lines = self.0.as_ref()?.lock();
-        Some(f(&mut lines.unwrap_or_else(std::sync::PoisonError::into_inner)))
+        Some(f(
+            &mut lines.unwrap_or_else(std::sync::PoisonError::into_inner)
+        ))
     }
 }
 

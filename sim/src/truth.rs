@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use actix::Recipient;
-use kagero::actors::messages::Watch;
 use kagero::actors::doors::Known;
+use kagero::actors::messages::Watch;
 use kagero::store::{Event, Record, Revision};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -36,7 +36,8 @@ impl Content {
     pub fn of(object: &Value) -> Self {
         let map = |value: &Value| -> BTreeMap<String, String> {
             let entries = value.as_object().into_iter().flatten();
-            let texts = entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+            let texts =
+                entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
             texts.collect()
         };
         Self {
@@ -114,7 +115,11 @@ impl Truth {
         }
         let changes = events.iter().filter_map(change).collect();
         let by = node.to_owned();
-        let applied = Applied { by, digest, changes };
+        let applied = Applied {
+            by,
+            digest,
+            changes,
+        };
         self.revisions.insert(revision, applied);
         Ok(true)
     }
@@ -148,7 +153,11 @@ impl Truth {
 
     /// The newest revision seen.
     pub fn newest(&self) -> Revision {
-        self.revisions.keys().next_back().copied().unwrap_or_default()
+        self.revisions
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -204,9 +213,11 @@ pub(crate) async fn tap(
     mut known: watch::Receiver<Option<Known>>,
 ) {
     loop {
-        let Ok(revision) = known.wait_for(Option::is_some).await.map(|known| {
-            known.as_ref().map_or(0, |known| known.view.revision())
-        }) else {
+        let Ok(revision) = known
+            .wait_for(Option::is_some)
+            .await
+            .map(|known| known.as_ref().map_or(0, |known| known.view.revision()))
+        else {
             return;
         };
         // A founder's history reaches back to the beginning; who was sent a snapshot knows nothing from before.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
-use super::joiner::{Joiner, Linked};
+use super::joiner::{Joiner, Linked, Missed};
 use super::node_agent::NodeAgent;
 use super::node_messages::{
     AssignPods, DescribeNode, NodeDescription, PodReport, PodReports, WireAssignment,
@@ -28,6 +28,8 @@ pub struct LinkOpened {
     pub term: Term,
     /// The incarnation it means.
     pub to: PeerId,
+    /// Its peer address, "" if it does not say.
+    pub leader: String,
     /// Where to answer; ends when the connection does.
     pub answers: mpsc::Sender<LinkUp>,
 }
@@ -194,9 +196,13 @@ impl Handler<LinkOpened> for LinkEnd {
             cluster,
             term,
             to,
+            leader,
             answers,
         } = opened;
         if let Some(reason) = self.refusal(cluster, term, to) {
+            if to != self.id {
+                self.joiner.do_send(Missed { leader });
+            }
             // If even this cannot be said, the leader will find out by silence.
             let _ = answers.try_send(LinkUp::Refused(reason.to_owned()));
             return self.next_link;

@@ -17,6 +17,7 @@ use super::metrics::ClusterMetrics;
 use super::node_link::{Assign, Hang, Neighbours, NodeLink, Target};
 use super::raft_peer::{GetStatus, RaftPeer};
 use super::registration::registered;
+use super::wire::Contact;
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -46,6 +47,8 @@ struct Place {
 struct Reign {
     term: Term,
     cluster: Option<ClusterId>,
+    /// The leader's own peer address, once the cluster is known.
+    leader: String,
     cache: Cache,
     lines: BTreeMap<String, Line>,
     /// Every bound pod's place. Invariant: what the nodes were told, or will be when their link opens.
@@ -79,6 +82,8 @@ pub struct NodeLinks {
 struct ClusterKnown {
     term: Term,
     cluster: ClusterId,
+    /// The leader's own peer address.
+    leader: String,
 }
 
 impl NodeLinks {
@@ -135,6 +140,7 @@ impl NodeLinks {
                 address: address.clone(),
                 cluster,
                 term: reign.term,
+                leader: reign.leader.clone(),
                 ready,
             };
             let neighbours = Neighbours {
@@ -319,6 +325,7 @@ impl Handler<CacheBegan> for NodeLinks {
         self.reign = Some(Reign {
             term,
             cluster: None,
+            leader: String::new(),
             cache,
             lines: BTreeMap::new(),
             placed,
@@ -329,8 +336,15 @@ impl Handler<CacheBegan> for NodeLinks {
             .into_actor(self)
             .map(move |status, _, ctx| {
                 // No answer means that the node is stopping.
-                if let Ok(Some((cluster, _))) = status {
-                    ctx.notify(ClusterKnown { term, cluster });
+                if let Ok(Some((cluster, status))) = status {
+                    let own = status.configuration.contacts.get(&status.id);
+                    let own = own.and_then(|bytes| Contact::decode(bytes).ok());
+                    let leader = own.map(|own| own.address).unwrap_or_default();
+                    ctx.notify(ClusterKnown {
+                        term,
+                        cluster,
+                        leader,
+                    });
                 }
             });
         ctx.spawn(asked);
@@ -340,9 +354,18 @@ impl Handler<CacheBegan> for NodeLinks {
 impl Handler<ClusterKnown> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, ClusterKnown { term, cluster }: ClusterKnown, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        ClusterKnown {
+            term,
+            cluster,
+            leader,
+        }: ClusterKnown,
+        ctx: &mut Self::Context,
+    ) {
         if let Some(reign) = self.reign.as_mut().filter(|reign| reign.term == term) {
             reign.cluster = Some(cluster);
+            reign.leader = leader;
             self.reconcile_links(ctx);
         }
     }

@@ -468,7 +468,8 @@ impl RaftPeer {
         }
         self.metrics.observe(&status, &member.store.view());
         self.metrics.count(member.raft.counters());
-        self.metrics.hold(&member.store.usage(), member.raft.log_bytes());
+        self.metrics
+            .hold(&member.store.usage(), member.raft.log_bytes());
         self.publish(&status, events, restored);
         if ready.snapshot_wanted {
             self.give_snapshot();

@@ -18,7 +18,9 @@ use crate::truth::{Content, Truth};
 
 /// An answer that no order of all requests explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not linearizable: {why}; asked was {operation:?}, which took effect after {floor} and up to {ceiling}")]
+#[error(
+    "not linearizable: {why}; asked was {operation:?}, which took effect after {floor} and up to {ceiling}"
+)]
 pub struct Wrong {
     /// What is wrong with it.
     pub why: &'static str,
@@ -121,7 +123,9 @@ impl Bounds {
     fn of(&self, operation: &Operation, newest: Revision) -> (Revision, Revision) {
         let before = self.told.partition_point(|(at, _)| *at < operation.called);
         let floor = before.checked_sub(1).map_or(0, |last| self.told[last].1);
-        let after = self.later.partition_point(|(at, _)| *at < operation.returned);
+        let after = self
+            .later
+            .partition_point(|(at, _)| *at < operation.returned);
         let next = self.later.get(after).map(|(_, revision)| revision - 1);
         (floor, next.unwrap_or(newest))
     }
@@ -142,7 +146,9 @@ impl Judge<'_> {
         let life = self.life(name);
         let after = life.partition_point(|(changed, _)| *changed <= revision);
         let last = after.checked_sub(1).map(|last| &life[last]);
-        last.map_or((0, None), |(changed, content)| (*changed, content.as_deref()))
+        last.map_or((0, None), |(changed, content)| {
+            (*changed, content.as_deref())
+        })
     }
 
     /// Whether something held of an object at some revision between two.
@@ -154,11 +160,19 @@ impl Judge<'_> {
         held: impl Fn(Revision, Option<&Content>) -> bool,
     ) -> bool {
         let (changed, content) = self.at(name, floor);
-        let mut within = self.life(name).iter().filter(|(at, _)| *at > floor && *at <= ceiling);
+        let mut within = self
+            .life(name)
+            .iter()
+            .filter(|(at, _)| *at > floor && *at <= ceiling);
         held(changed, content) || within.any(|(at, content)| held(*at, content.as_deref()))
     }
 
-    fn check(&self, operation: &Operation, floor: Revision, ceiling: Revision) -> Result<(), &'static str> {
+    fn check(
+        &self,
+        operation: &Operation,
+        floor: Revision,
+        ceiling: Revision,
+    ) -> Result<(), &'static str> {
         let name = operation.name.as_str();
         match (&operation.answer, &operation.request) {
             (Answer::Unknown, _) => Ok(()),
@@ -196,10 +210,18 @@ impl Judge<'_> {
                 let was = self.sometime(name, floor, ceiling, present);
                 was.then_some(()).ok_or("it was not there all the while")
             }
-            (Answer::Conflict, Request::Update { base, .. } | Request::Patch { base: Some(base), .. }) => {
-                let other = |changed, content: Option<&Content>| content.is_none() || changed != *base;
+            (
+                Answer::Conflict,
+                Request::Update { base, .. }
+                | Request::Patch {
+                    base: Some(base), ..
+                },
+            ) => {
+                let other =
+                    |changed, content: Option<&Content>| content.is_none() || changed != *base;
                 let was = self.sometime(name, floor, ceiling, other);
-                was.then_some(()).ok_or("it was what it was to replace all the while")
+                was.then_some(())
+                    .ok_or("it was what it was to replace all the while")
             }
             (Answer::Conflict, _) => Err("a conflict without a condition"),
             // Judged together, in `check_deletions`; of many objects no revision is told.
@@ -228,14 +250,18 @@ impl Judge<'_> {
             }
             (Request::Update { base, .. }, Some(_)) if *base == previous => Ok(()),
             (Request::Update { .. }, _) => Err("a lost update: it replaced what was not its base"),
-            (Request::Patch { base: Some(base), .. }, _) if *base != previous => {
-                Err("a lost update: it changed what was not its base")
-            }
+            (
+                Request::Patch {
+                    base: Some(base), ..
+                },
+                _,
+            ) if *base != previous => Err("a lost update: it changed what was not its base"),
             (Request::Patch { member, value, .. }, Some(was)) => {
                 let mut wanted = was.clone();
                 wanted.data.insert(member.clone(), value.clone());
                 let same = wanted == *content;
-                same.then_some(()).ok_or("a patch changed more than it says")
+                same.then_some(())
+                    .ok_or("a patch changed more than it says")
             }
             _ => Err("what it needs was not so just before"),
         }
@@ -259,7 +285,9 @@ impl Judge<'_> {
             })
             .filter(|(_, (_, content))| content.labels.get(POOL.0).is_some_and(|v| v == POOL.1))
             .collect();
-        (listed == held).then_some(()).ok_or("a list that no revision shows")
+        (listed == held)
+            .then_some(())
+            .ok_or("a list that no revision shows")
     }
 
     /// Each acknowledged deletion must have a removal of its own within its time: the earliest removals go to those
@@ -293,7 +321,10 @@ impl Judge<'_> {
 
     /// What was refused was never written.
     fn check_refused(&self, operations: &[Operation]) -> Result<(), Wrong> {
-        let contents = self.truth.all().filter_map(|change| change.current.as_ref());
+        let contents = self
+            .truth
+            .all()
+            .filter_map(|change| change.current.as_ref());
         let written: BTreeSet<&str> = contents
             .flat_map(|state| state.content.data.values().map(String::as_str))
             .collect();

@@ -59,10 +59,28 @@ fn with(operation: Operation) -> Vec<Operation> {
 #[test]
 fn a_good_history_holds() {
     assert_eq!(why(&history()), "");
-    assert_eq!(why(&with(operation("a", 8, 9, Request::Get, found(2, "1")))), "");
-    assert_eq!(why(&with(operation("a", 8, 9, Request::Get, found(4, "3")))), "");
-    assert_eq!(why(&with(operation("a", 11, 12, Request::Get, Answer::Missing))), "");
-    assert_eq!(why(&with(operation("a", 11, 12, Request::Delete, Answer::Deleted))), "");
+    assert_eq!(
+        why(&with(operation("a", 8, 9, Request::Get, found(2, "1")))),
+        ""
+    );
+    assert_eq!(
+        why(&with(operation("a", 8, 9, Request::Get, found(4, "3")))),
+        ""
+    );
+    assert_eq!(
+        why(&with(operation("a", 11, 12, Request::Get, Answer::Missing))),
+        ""
+    );
+    assert_eq!(
+        why(&with(operation(
+            "a",
+            11,
+            12,
+            Request::Delete,
+            Answer::Deleted
+        ))),
+        ""
+    );
     let late = Answer::Conflict;
     assert_eq!(why(&with(operation("a", 8, 9, update("9", 2), late))), "");
 }
@@ -95,7 +113,10 @@ fn a_lost_update_is_found() {
     let lost = operation("c", 11, 12, create("8"), written(9, "8"));
     assert_eq!(why(&with(lost)), "a write took effect outside of its time");
     let other = operation("b", 5, 6, create("2"), written(4, "2"));
-    assert_eq!(why(&[other]), "an acknowledged write is not in the replicas' history");
+    assert_eq!(
+        why(&[other]),
+        "an acknowledged write is not in the replicas' history"
+    );
 }
 
 #[test]
@@ -110,7 +131,8 @@ fn writes_out_of_real_time_order_are_found() {
 #[test]
 fn a_torn_list_is_found() {
     let item = |name: &str, revision, mark| (name.to_owned(), revision, content(mark));
-    let list = |revision, items| operation("", 8, 9, Request::List, Answer::Listed(revision, items));
+    let list =
+        |revision, items| operation("", 8, 9, Request::List, Answer::Listed(revision, items));
     let good = list(3, vec![item("a", 2, "1"), item("b", 3, "2")]);
     assert_eq!(why(&with(good)), "");
     let torn = list(3, vec![item("a", 4, "3"), item("b", 3, "2")]);
@@ -122,7 +144,10 @@ fn a_torn_list_is_found() {
 #[test]
 fn refusals_must_have_a_reason_and_no_effect() {
     let spurious = operation("b", 11, 12, update("9", 3), Answer::Conflict);
-    assert_eq!(why(&with(spurious)), "it was what it was to replace all the while");
+    assert_eq!(
+        why(&with(spurious)),
+        "it was what it was to replace all the while"
+    );
     let absent = operation("c", 11, 12, create("9"), Answer::Exists);
     assert_eq!(why(&with(absent)), "it was not there all the while");
     let effect = operation("a", 1, 4, create("1"), Answer::Missing);
@@ -136,5 +161,8 @@ fn two_deletions_need_two_removals() {
         operation("a", 3, 4, Request::Delete, Answer::Deleted),
     ];
     assert_eq!(why(&twice[..1]), "");
-    assert_eq!(why(&twice), "a deletion was acknowledged and did not happen");
+    assert_eq!(
+        why(&twice),
+        "a deletion was acknowledged and did not happen"
+    );
 }

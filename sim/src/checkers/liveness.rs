@@ -12,7 +12,9 @@ pub const WHOLE_MAX: Duration = Duration::from_secs(60);
 
 /// It took longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cluster was whole again only {took:?} after the last fault, which is more than {WHOLE_MAX:?}")]
+#[error(
+    "the cluster was whole again only {took:?} after the last fault, which is more than {WHOLE_MAX:?}"
+)]
 pub struct TooSlow {
     /// How long it took.
     pub took: Duration,

@@ -12,7 +12,12 @@ use crate::history::{Answer, Moment, Operation, Request};
 use crate::truth::{Content, Truth, WATCHED};
 
 /// One change: when, of what, what it was (and since when), what it says now.
-pub(super) type Made<'a> = (Revision, &'a str, Option<(Revision, &'a str)>, Option<&'a str>);
+pub(super) type Made<'a> = (
+    Revision,
+    &'a str,
+    Option<(Revision, &'a str)>,
+    Option<&'a str>,
+);
 
 /// What an object with this mark says.
 pub(super) fn content(mark: &str) -> Content {

@@ -17,7 +17,9 @@ pub struct Membership {
 
 /// Two configurations that follow each other have quorums without a common voter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("in term {term} voters {before:?} were followed by {after:?}, of which quorums need not overlap")]
+#[error(
+    "in term {term} voters {before:?} were followed by {after:?}, of which quorums need not overlap"
+)]
 pub struct Unsafe {
     /// The leader's term.
     pub term: Term,
@@ -132,7 +134,13 @@ mod tests {
     fn learners_come_and_go() {
         let without = configuration(&[1], &[], &[]);
         let with = configuration(&[1], &[], &[2]);
-        assert_eq!(changes(1, &without, &with).unwrap(), ["membership: learner added"]);
-        assert_eq!(changes(1, &with, &without).unwrap(), ["membership: learner removed"]);
+        assert_eq!(
+            changes(1, &without, &with).unwrap(),
+            ["membership: learner added"]
+        );
+        assert_eq!(
+            changes(1, &with, &without).unwrap(),
+            ["membership: learner removed"]
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod acknowledged;
 pub mod bounded;
+pub mod clusters;
 pub mod containers;
 pub mod leaders;
 pub mod linearizable;
@@ -29,6 +30,7 @@ const STEPS_PER_WEIGHING: u64 = 100;
 #[derive(Default)]
 pub struct Checks {
     steps: u64,
+    clusters: clusters::Clusters,
     leaders: leaders::Leaders,
     revisions: revisions::Revisions,
     membership: membership::Membership,
@@ -40,6 +42,9 @@ pub enum Broken {
     /// Of [`replicas`].
     #[error(transparent)]
     Replicas(#[from] replicas::Diverged),
+    /// Of [`clusters`].
+    #[error(transparent)]
+    Clusters(#[from] clusters::SecondCluster),
     /// Of [`leaders`].
     #[error(transparent)]
     Leaders(#[from] leaders::TwoLeaders),
@@ -68,6 +73,7 @@ impl Checks {
                 return;
             }
             looked = (|| {
+                self.clusters.look(node, known)?;
                 self.leaders.look(known)?;
                 self.revisions.look(node, known)?;
                 for step in self.membership.look(&known.standing)? {

@@ -19,7 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// No order of an object's requests explains their answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the second opinion finds no order of the requests for {name} that explains their answers: {requests:#?}")]
+#[error(
+    "the second opinion finds no order of the requests for {name} that explains their answers: {requests:#?}"
+)]
 pub struct NoOrder {
     /// The object.
     pub name: String,
@@ -74,7 +76,14 @@ fn follow(was: &State, request: &Request, answer: &Answer) -> Option<State> {
         (Request::Update { base, .. }, Answer::Written(revision, written)) => {
             (is(*base), Some((*revision, written.clone())))
         }
-        (Request::Patch { member, value, base }, Answer::Written(revision, written)) => {
+        (
+            Request::Patch {
+                member,
+                value,
+                base,
+            },
+            Answer::Written(revision, written),
+        ) => {
             let based = base.is_none_or(is);
             let patched = content.is_some_and(|content| {
                 let mut content = content.clone();
@@ -163,7 +172,8 @@ fn carried_out(name: &str, mark: &str, truth: &Truth) -> Option<Answer> {
     let mut changes = truth.all().filter(|change| change.name == name);
     changes.find_map(|change| {
         let written = change.current.as_ref()?;
-        says(&written.content).then(|| Answer::Written(written.revision, (*written.content).clone()))
+        says(&written.content)
+            .then(|| Answer::Written(written.revision, (*written.content).clone()))
     })
 }
 

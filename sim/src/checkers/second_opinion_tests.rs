@@ -4,7 +4,10 @@ use super::super::made::{content, made, operation};
 use super::*;
 
 fn truth() -> Truth {
-    made(&[(2, "a", None, Some("1")), (3, "a", Some((2, "1")), Some("2"))])
+    made(&[
+        (2, "a", None, Some("1")),
+        (3, "a", Some((2, "1")), Some("2")),
+    ])
 }
 
 fn create() -> Operation {
@@ -57,8 +60,18 @@ fn a_deletion_without_an_answer_may_have_happened_or_not() {
     let delete = operation("a", 9, 10, Request::Delete, Answer::Unknown);
     let found = || Answer::Found(2, content("1"));
     let truth = made(&[(2, "a", None, Some("1"))]);
-    let history = [create(), delete.clone(), get(11, 12, found()), get(13, 14, Answer::Missing)];
+    let history = [
+        create(),
+        delete.clone(),
+        get(11, 12, found()),
+        get(13, 14, Answer::Missing),
+    ];
     assert_eq!(check(&history, &truth), Ok(0));
-    let undone = [create(), delete, get(11, 12, Answer::Missing), get(13, 14, found())];
+    let undone = [
+        create(),
+        delete,
+        get(11, 12, Answer::Missing),
+        get(13, 14, found()),
+    ];
     assert!(check(&undone, &truth).is_err());
 }

@@ -87,7 +87,11 @@ fn line(change: &Change, selector: Option<&(String, String)>) -> Option<Line> {
     let was = change.previous.as_ref().filter(selected);
     let is = change.current.as_ref().filter(selected);
     let make = |kind: fn(String, Revision, Content) -> Line, state: &State| {
-        kind(change.name.clone(), change.revision, (*state.content).clone())
+        kind(
+            change.name.clone(),
+            change.revision,
+            (*state.content).clone(),
+        )
     };
     match (was, is) {
         (None, None) => None,
@@ -178,7 +182,9 @@ impl<'a> Judge<'a> {
     fn begin(&mut self, after: Revision) {
         let changes = self.truth.changes(after, self.truth.newest());
         let selector = self.chain.selector.as_ref();
-        self.due = changes.filter_map(|change| line(change, selector)).collect();
+        self.due = changes
+            .filter_map(|change| line(change, selector))
+            .collect();
         self.position = after;
     }
 
@@ -209,7 +215,10 @@ impl<'a> Judge<'a> {
         if revision < self.position {
             return Promise::Ordered;
         }
-        match (self.due[self.sent..].iter().find(same), self.due.get(self.sent)) {
+        match (
+            self.due[self.sent..].iter().find(same),
+            self.due.get(self.sent),
+        ) {
             (None, _) => Promise::Filter,
             (Some(due), Some(next)) if due == next => match (due, line) {
                 (Line::Deleted(..), Line::Deleted(..)) => Promise::PrevKv,
@@ -238,7 +247,9 @@ impl<'a> Judge<'a> {
             };
         }
         let selector = self.chain.selector.as_ref();
-        let selected = there.iter().filter(|(_, state)| selects(selector, &state.content));
+        let selected = there
+            .iter()
+            .filter(|(_, state)| selects(selector, &state.content));
         let due: Vec<Line> = selected
             .map(|(name, state)| {
                 let content = (*state.content).clone();

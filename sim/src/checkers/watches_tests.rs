@@ -63,7 +63,10 @@ fn a_good_chain_holds_over_connections_and_selectors() {
     let (one, other) = (all()[..2].to_vec(), all()[2..].to_vec());
     let mut marked = one;
     marked.push(Line::Bookmark(3));
-    assert_eq!(judged(None, vec![leg(Some(1), marked), leg(Some(3), other)]), None);
+    assert_eq!(
+        judged(None, vec![leg(Some(1), marked), leg(Some(3), other)]),
+        None
+    );
     let left = vec![
         added("a", 2, "left"),
         deleted("a", 4, "left"),
@@ -71,7 +74,11 @@ fn a_good_chain_holds_over_connections_and_selectors() {
         deleted("a", 6, "left"),
     ];
     assert_eq!(judged(Some("left"), vec![leg(Some(1), left)]), None);
-    let initial = vec![added("b", 3, "right"), added("a", 2, "left"), Line::InitialEnd(3)];
+    let initial = vec![
+        added("b", 3, "right"),
+        added("a", 2, "left"),
+        Line::InitialEnd(3),
+    ];
     let rest = leg(Some(3), all()[2..].to_vec());
     assert_eq!(judged(None, vec![leg(None, initial), rest]), None);
 }
@@ -87,7 +94,10 @@ fn each_broken_promise_is_found_by_its_name() {
     assert_eq!(broken(lines), Some(Promise::Unique));
 
     let lines = vec![added("b", 3, "right")];
-    let backwards = vec![leg(Some(2), lines), leg(Some(3), vec![added("a", 2, "left")])];
+    let backwards = vec![
+        leg(Some(2), lines),
+        leg(Some(3), vec![added("a", 2, "left")]),
+    ];
     assert_eq!(judged(None, backwards), Some(Promise::Ordered));
 
     let mut lines = all();
@@ -104,7 +114,10 @@ fn each_broken_promise_is_found_by_its_name() {
     assert_eq!(broken(lines), Some(Promise::Bookmarkable));
 
     let unselected = vec![added("a", 2, "left"), added("b", 3, "right")];
-    assert_eq!(judged(Some("left"), vec![leg(Some(1), unselected)]), Some(Promise::Filter));
+    assert_eq!(
+        judged(Some("left"), vec![leg(Some(1), unselected)]),
+        Some(Promise::Filter)
+    );
 
     let mut lines = all();
     lines[0] = modified("a", 2, "left");
@@ -118,7 +131,10 @@ fn each_broken_promise_is_found_by_its_name() {
 #[test]
 fn initial_objects_of_no_revision_are_found() {
     let missing = vec![added("a", 2, "left"), Line::InitialEnd(3)];
-    assert_eq!(judged(None, vec![leg(None, missing)]), Some(Promise::Reliable));
+    assert_eq!(
+        judged(None, vec![leg(None, missing)]),
+        Some(Promise::Reliable)
+    );
     let gone = vec![added("a", 2, "left"), Line::InitialEnd(4)];
     assert_eq!(judged(None, vec![leg(None, gone)]), Some(Promise::Filter));
 }

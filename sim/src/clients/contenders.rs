@@ -16,7 +16,7 @@ use crate::truth::Content;
 use crate::world::World;
 
 /// Contenders at once.
-const CONTENDERS: usize = 3;
+const CONTENDERS: usize = 5;
 /// Objects that they fight for.
 const OBJECTS: u64 = 6;
 /// Between two requests of one contender.

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::world::World;
 
-/// A request without an answer in this time promises nothing.
-const DEADLINE: Duration = Duration::from_secs(4);
+/// A request without an answer in this time promises nothing; longer than an election.
+const DEADLINE: Duration = Duration::from_millis(2_500);
 /// Where the ConfigMaps are.
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

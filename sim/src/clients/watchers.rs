@@ -83,6 +83,7 @@ impl Watcher {
             legs: Vec::new(),
         };
         self.position = self.begin().await;
+        self.note_position();
         while self.world.watching() {
             let (leg, end) = self.leg().await;
             chain.legs.push(leg);
@@ -107,8 +108,12 @@ impl Watcher {
             return None;
         }
         let (client, _) = anybody(&self.world);
-        let list = client.get(&format!("{CONFIG_MAPS}?{}", self.selection())).await;
-        list.ok().map(|list| revision(&list))
+        let list = client
+            .get(&format!("{CONFIG_MAPS}?{}", self.selection()))
+            .await;
+        // From revision 0, that of a cluster in which nothing was ever written, a watch begins with the initial objects.
+        let listed = list.ok().map(|list| revision(&list));
+        listed.filter(|revision| *revision > 0)
     }
 
     fn selection(&self) -> String {
@@ -140,7 +145,11 @@ impl Watcher {
         };
         self.world.count("watch: connections", 1);
         // Whoever did not get all initial objects knows nothing to go on from.
-        let end = if self.position.is_none() { End::Lost } else { end };
+        let end = if self.position.is_none() {
+            End::Lost
+        } else {
+            end
+        };
         (leg, end)
     }
 
@@ -179,7 +188,9 @@ impl Watcher {
             return self.world.report_broken(what);
         };
         match &line {
-            Line::Bookmark(revision) | Line::InitialEnd(revision) => self.position = Some(*revision),
+            Line::Bookmark(revision) | Line::InitialEnd(revision) => {
+                self.position = Some(*revision)
+            }
             Line::Added(_, revision, _)
             | Line::Modified(_, revision, _)
             | Line::Deleted(_, revision, _) => {
@@ -188,13 +199,17 @@ impl Watcher {
             }
         }
         self.world.count("watch: lines", 1);
+        self.note_position();
+        leg.lines.push(line);
+    }
+
+    fn note_position(&self) {
         if let Some(revision) = self.position {
             let selector = self.selector.clone();
             let position = Position { selector, revision };
             let mut history = self.world.history();
             history.positions.insert(self.number, position);
         }
-        leg.lines.push(line);
     }
 }
 

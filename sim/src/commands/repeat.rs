@@ -48,7 +48,11 @@ fn seed_repeats(scenario: &Scenario, seed: u64) -> Result<bool> {
     let (first, second) = (trace_of(scenario, seed)?, trace_of(scenario, seed)?);
     let read = |child: std::process::Child| -> Result<Vec<String>> {
         let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "a run's process failed: {}", output.status);
+        ensure!(
+            output.status.success(),
+            "a run's process failed: {}",
+            output.status
+        );
         let text = String::from_utf8(output.stdout).context("a trace is text")?;
         Ok(text.lines().map(str::to_owned).collect())
     };
@@ -57,7 +61,10 @@ fn seed_repeats(scenario: &Scenario, seed: u64) -> Result<bool> {
     let name = scenario.name;
     let Some((line, one, other)) = parting(&first, &second) else {
         let lines = first.len();
-        writeln!(out, "{name} {seed}: two processes gave the same {lines} lines")?;
+        writeln!(
+            out,
+            "{name} {seed}: two processes gave the same {lines} lines"
+        )?;
         return Ok(lines > 0);
     };
     for before in &first[line.saturating_sub(TAIL_LINES)..line - 1] {

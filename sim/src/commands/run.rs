@@ -81,7 +81,10 @@ pub fn run(run: &Run) -> Result<bool> {
     let sum = play(run, &jobs)?;
     let mut held = sum.failed.is_empty();
     let last = jobs.last().map(|job| (job.scenario, job.seed));
-    let first_failed = sum.failed.first().map(|(scenario, seed, _)| (*scenario, *seed));
+    let first_failed = sum
+        .failed
+        .first()
+        .map(|(scenario, seed, _)| (*scenario, *seed));
     if let Some((scenario, seed)) = first_failed {
         explain(run, scenario, seed)?;
     } else if let (Some(_), Some((scenario, seed))) = (&run.trace, last) {
@@ -94,7 +97,10 @@ pub fn run(run: &Run) -> Result<bool> {
             let missing = sum.coverage.missing(scenario.covers.iter().copied());
             if !missing.is_empty() {
                 let missing = missing.join(", ");
-                println!("{}: in {} seeds never happened: {missing}", scenario.name, run.seeds);
+                println!(
+                    "{}: in {} seeds never happened: {missing}",
+                    scenario.name, run.seeds
+                );
                 held = false;
             }
         }
@@ -103,9 +109,9 @@ pub fn run(run: &Run) -> Result<bool> {
 }
 
 fn play(run: &Run, jobs: &[Job<'_>]) -> Result<Sum> {
-    let at_once = run.jobs.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    });
+    let at_once = run
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let bar = std::io::stderr().is_terminal().then(|| bar(jobs.len()));
     let mut sum = Sum::default();
     let mut failure = None;
@@ -168,10 +174,21 @@ fn report(
         }
     }
     if let Some(failure) = &played.failure {
-        writeln!(text, "{name} {seed}: FAILED after {simulated:.1} s: {failure}")?;
-        writeln!(text, "repeat it with: {}{}", command(job.scenario, seed), option(job.schedule))?;
+        writeln!(
+            text,
+            "{name} {seed}: FAILED after {simulated:.1} s: {failure}"
+        )?;
+        writeln!(
+            text,
+            "repeat it with: {}{}",
+            command(job.scenario, seed),
+            option(job.schedule)
+        )?;
     } else if all <= TOLD_ONE_BY_ONE && bar.is_none() {
-        writeln!(text, "{name} {seed}: held ({simulated:.1} s in {real:.2} s)")?;
+        writeln!(
+            text,
+            "{name} {seed}: held ({simulated:.1} s in {real:.2} s)"
+        )?;
     }
     let text = String::from_utf8(text).context("was written as text")?;
     match bar {
@@ -217,8 +234,14 @@ fn explain(run: &Run, scenario: &'static Scenario, seed: u64) -> Result<()> {
     let mut tries = 0_u64;
     let smallest = minimise(&drawn, |smaller| {
         tries += 1;
-        let fails = play_with(scenario, seed, Some(smaller), false).failure.is_some();
-        eprintln!("try {tries}: {} faults, {}", smaller.len(), if fails { "fails" } else { "holds" });
+        let fails = play_with(scenario, seed, Some(smaller), false)
+            .failure
+            .is_some();
+        eprintln!(
+            "try {tries}: {} faults, {}",
+            smaller.len(),
+            if fails { "fails" } else { "holds" }
+        );
         fails
     });
     let failure = play_with(scenario, seed, Some(&smallest), false).failure;
@@ -227,7 +250,11 @@ fn explain(run: &Run, scenario: &'static Scenario, seed: u64) -> Result<()> {
         println!("  {planned}");
     }
     println!("with them: {}", failure.unwrap_or_default());
-    println!("repeat it with: {}{}", command(scenario, seed), option(Some(&smallest)));
+    println!(
+        "repeat it with: {}{}",
+        command(scenario, seed),
+        option(Some(&smallest))
+    );
     Ok(())
 }
 

@@ -41,7 +41,11 @@ impl Gate {
         if !inner.shut {
             return Poll::Ready(());
         }
-        if !inner.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+        if !inner
+            .waiting
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
             inner.waiting.push(cx.waker().clone());
         }
         Poll::Pending

@@ -64,7 +64,10 @@ impl Injector {
             self.heard_again.insert(machine.clone(), now);
             return Some(undo(fault, machine));
         }
-        while let Some(next) = self.due.pop_if(|next| self.began + millis(next.at_ms) <= now) {
+        while let Some(next) = self
+            .due
+            .pop_if(|next| self.began + millis(next.at_ms) <= now)
+        {
             self.waiting.push(next);
         }
         let mut at = 0;
@@ -184,4 +187,23 @@ fn find(target: Target, world: &World) -> Option<String> {
     };
     let at = usize::from(number).checked_rem(all.len())?;
     Some(all[at].clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Trace;
+    use crate::world::Plan;
+
+    #[test]
+    fn a_fault_that_finds_nobody_waits_and_is_left_out() {
+        let world = World::new(&Plan::of(1, 3), &Trace::none());
+        let schedule = "0 lose leader 1000 single".parse().unwrap();
+        let mut injector = Injector::new(&schedule, Duration::ZERO);
+        assert_eq!(injector.next(Duration::ZERO, &world), None);
+        assert!(!injector.is_over());
+        assert_eq!(injector.next(WAIT, &world), None);
+        assert!(injector.is_over());
+        assert_eq!(world.coverage().of("left out: lose"), 1);
+    }
 }

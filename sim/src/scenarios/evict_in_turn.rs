@@ -44,12 +44,19 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         tokio::task::spawn_local(come_back(world.clone(), lost.clone()));
         tokio::time::sleep(SERVES_AGAIN).await;
         let again = leader(&world).filter(|again| *again != lost);
-        let again = again.ok_or_else(|| format!("no leader {SERVES_AGAIN:?} after eviction {turn}"))?;
-        world.client(&again).get("/api/v1/namespaces/default").await?;
+        let again =
+            again.ok_or_else(|| format!("no leader {SERVES_AGAIN:?} after eviction {turn}"))?;
+        world
+            .client(&again)
+            .get("/api/v1/namespaces/default")
+            .await?;
         tokio::time::sleep_until(next).await;
     }
     until(&world, "all machines back", async || {
-        world.machines().all(|name| world.is_running(name)).then_some(())
+        world
+            .machines()
+            .all(|name| world.is_running(name))
+            .then_some(())
     })
     .await;
     Ok(())
@@ -71,5 +78,8 @@ fn voters(world: &World, leader: &str) -> Result<Vec<String>, String> {
     if alive.len() == VOTERS && voters.len() == VOTERS {
         return Ok(alive);
     }
-    Err(format!("of {} voters {alive:?} are alive, {INTERVAL:?} after the last eviction", voters.len()))
+    Err(format!(
+        "of {} voters {alive:?} are alive, {INTERVAL:?} after the last eviction",
+        voters.len()
+    ))
 }

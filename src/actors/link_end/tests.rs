@@ -58,6 +58,7 @@ async fn open(
         generation: 0,
     };
     let opened = LinkOpened {
+        leader: String::new(),
         cluster,
         term,
         to,
