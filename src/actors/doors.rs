@@ -208,7 +208,15 @@ impl Doors {
             else {
                 return finish_or_leave(replies);
             };
+            let undecided: Vec<bool> = replies.iter().map(Option::is_none).collect();
             let (plans, now) = self.plan_all(&view, requests, &mut replies);
+            // What needs no write says what this view shows, which is of the past if another leads by now.
+            let decided = (0..replies.len()).filter(|at| undecided[*at] && replies[*at].is_some());
+            let decided: Vec<usize> = decided.collect();
+            if !decided.is_empty() && !self.leads_still(reign, deadline).await {
+                decided.into_iter().for_each(|at| replies[at] = None);
+                return finish_or_leave(replies);
+            }
             if plans.is_empty() {
                 return finish_or_leave(replies);
             }
@@ -316,6 +324,15 @@ impl Doors {
             }
         }
         leads.then_some(all)
+    }
+
+    /// Whether this node leads in the same term as before, by the word of a majority that was asked after the call.
+    async fn leads_still(&self, reign: Option<Term>, deadline: Instant) -> bool {
+        let attempt = deadline.min(after(ATTEMPT_MS_MAX));
+        let confirmed = timeout_at(attempt, self.peer.send(ReadIndex)).await;
+        // Once it follows, its leader is asked instead: that says nothing of what this node answered before.
+        let term = self.view_if_leading().map(|(term, _)| term);
+        matches!(confirmed, Ok(Ok(Ok(_)))) && term.is_some() && term == reign
     }
 
     fn view_if_leading(&self) -> Option<(Term, View)> {

@@ -175,7 +175,8 @@ impl Judge<'_> {
     ) -> Result<(), &'static str> {
         let name = operation.name.as_str();
         match (&operation.answer, &operation.request) {
-            (Answer::Unknown, _) => Ok(()),
+            // Deletions are judged together, in `check_deletions`; of many objects no revision is told.
+            (Answer::Unknown | Answer::Deleted, _) => Ok(()),
             (Answer::Written(revision, content), request) => {
                 if *revision <= floor || *revision > ceiling {
                     return Err("a write took effect outside of its time");
@@ -224,8 +225,6 @@ impl Judge<'_> {
                     .ok_or("it was what it was to replace all the while")
             }
             (Answer::Conflict, _) => Err("a conflict without a condition"),
-            // Judged together, in `check_deletions`; of many objects no revision is told.
-            (Answer::Deleted, _) => Ok(()),
         }
     }
 

@@ -61,7 +61,7 @@ pub struct Broken {
 }
 
 /// Judges all chains; gives how many lines there were.
-pub fn check(chains: &[Chain], truth: &Truth) -> Result<usize, Broken> {
+pub fn check(chains: &[Chain], truth: &Truth) -> Result<usize, Box<Broken>> {
     let mut lines = 0;
     for chain in chains {
         lines += Judge::new(chain, truth).check()?;
@@ -132,7 +132,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn check(mut self) -> Result<usize, Broken> {
+    fn check(mut self) -> Result<usize, Box<Broken>> {
         let mut lines = 0;
         let mut begun = false;
         for leg in &self.chain.legs {
@@ -166,8 +166,8 @@ impl<'a> Judge<'a> {
         Ok(lines)
     }
 
-    fn wrong(&self, leg: &Leg, at: usize, promise: Promise, due: Option<Line>) -> Broken {
-        Broken {
+    fn wrong(&self, leg: &Leg, at: usize, promise: Promise, due: Option<Line>) -> Box<Broken> {
+        Box::new(Broken {
             promise,
             watcher: self.chain.watcher,
             selector: self.chain.selector.clone(),
@@ -176,7 +176,7 @@ impl<'a> Judge<'a> {
             number: at + 1,
             sent: leg.lines[at].clone(),
             due,
-        }
+        })
     }
 
     fn begin(&mut self, after: Revision) {

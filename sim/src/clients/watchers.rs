@@ -189,7 +189,7 @@ impl Watcher {
         };
         match &line {
             Line::Bookmark(revision) | Line::InitialEnd(revision) => {
-                self.position = Some(*revision)
+                self.position = Some(*revision);
             }
             Line::Added(_, revision, _)
             | Line::Modified(_, revision, _)
