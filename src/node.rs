@@ -22,7 +22,7 @@ use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
 use crate::actors::membership::Membership;
-use crate::actors::messages::Submit;
+use crate::actors::messages::{Submit, Watch};
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
 use crate::actors::node_agent::NodeAgent;
 use crate::actors::node_links::NodeLinks;
@@ -83,6 +83,10 @@ pub struct Node {
     pub id: PeerId,
     /// What it knows of its cluster, for whoever wants to look (readiness and the simulation's checkers do).
     pub known: watch::Receiver<Option<Known>>,
+    /// Its consensus' figures, as `/metrics` has them.
+    pub figures: RaftMetrics,
+    /// What its API's watches are made of.
+    pub watch: Recipient<Watch>,
 }
 
 /// Why a node did not start.
@@ -136,6 +140,8 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
         api_address,
         id,
         known: parts.known,
+        figures: parts.figures,
+        watch: parts.front.recipient(),
     })
 }
 
@@ -150,6 +156,7 @@ struct Parts {
     link: Addr<LinkEnd>,
     agent: Addr<NodeAgent>,
     logs: Addr<Logs>,
+    figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
     cluster: watch::Receiver<Option<ClusterId>>,
 }
@@ -159,6 +166,7 @@ struct Consensus {
     peer: Addr<RaftPeer>,
     front: Addr<StoreFront>,
     membership: Addr<Membership>,
+    figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
 }
 
@@ -171,7 +179,8 @@ impl Consensus {
         caller: Addr<Caller>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
-        let (metrics, figures) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
+        let (figures, objects) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
+        let metrics = figures.clone();
         let (tell, known) = watch::channel(None);
         let (network, clock, entropy) =
             (env.network.clone(), env.clock.clone(), env.entropy.clone());
@@ -181,7 +190,7 @@ impl Consensus {
             let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
-            let informer = informer(env, submit, peer.clone(), figures);
+            let informer = informer(env, submit, peer.clone(), objects);
             let id = own.id;
             let neighbours = Neighbours {
                 send: Peers::new(own, network, entropy.clone(), peer.recipient())
@@ -205,6 +214,7 @@ impl Consensus {
             peer,
             front,
             membership,
+            figures,
             known,
         })
     }
@@ -246,6 +256,7 @@ impl Parts {
             peer,
             front,
             membership,
+            figures,
             known,
         } = Consensus::start(env, options.voters, own, caller.clone(), registry)?;
         let introduction = Introduction {
@@ -287,6 +298,7 @@ impl Parts {
             link,
             agent,
             logs,
+            figures,
             known,
             cluster,
         })

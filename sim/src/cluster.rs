@@ -1,7 +1,7 @@
 //! The driver: hosts that run the shipped node, a scenario that uses them, and a loop that breaks and checks things.
 //!
-//! Faults are asked for by scenarios (through [`World`]) and done here between two steps, because only the driver may
-//! stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
+//! Faults are asked for by scenarios (through [`World`]) or come from a schedule, and are done here between two steps,
+//! because only the driver may stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,40 +14,44 @@ use kagero::env::machine::NoMachine;
 use kagero::node::{self, Options};
 
 use crate::checkers::Checks;
-use crate::edges::{FakeRuntime, SimClock};
-use crate::trace::Trace;
-use crate::world::{API_PORT, CLIENT, Fault, Plan, World};
-use crate::{settle, writers};
+use crate::clients;
+use crate::edges::FakeRuntime;
+use crate::faults::injector::Injector;
+use crate::faults::links::Links;
+use crate::settle;
+use crate::truth;
+use crate::world::{API_PORT, CLIENT, Fault, Plan, Process, Storm, World};
 
 /// A step of the world; finer steps cost time and find nothing (FACTS.md: 224–377 × real time at 5–10 ms).
 const TICK_MS: u64 = 5;
 /// One-way latency between hosts, a data centre's or a continent's at worst.
-const LATENCY_MS: (u64, u64) = (1, 10);
+pub(crate) const LATENCY_MS: (u64, u64) = (1, 10);
 /// A full backlog panics in turmoil.
 const TCP_CAPACITY: usize = 65_536;
 const PEER_PORT: u16 = 7443;
 
-/// Runs a plan until the scenario is done and the cluster has settled; the first error, or broken property, ends it.
-pub fn run<F>(plan: &Plan, trace: &Trace, scenario: impl FnOnce(World) -> F) -> turmoil::Result
+/// Runs a world until the scenario is done and the cluster has settled; the first error, or broken property, ends it.
+pub fn run<F>(world: &World, scenario: impl FnOnce(World) -> F) -> turmoil::Result
 where
     F: Future<Output = turmoil::Result> + 'static,
 {
-    let world = World::new(plan, trace);
-    let mut sim = build(plan, &world);
+    let mut sim = build(world.plan(), world);
     let (client, played) = (world.clone(), scenario(world.clone()));
     sim.client(CLIENT, async move {
-        let writers = writers::start(&client);
+        let writers = clients::start_writing(&client);
+        let watchers = clients::watchers::start(&client);
         played.await?;
-        settle::settle(&client, writers).await
+        settle::settle(&client, writers, watchers).await
     });
     let mut checks = Checks::default();
+    let mut breaker = Breaker::default();
     loop {
-        for fault in world.take_faults() {
-            apply(&mut sim, &world, &fault);
-        }
+        world.set_elapsed(sim.elapsed());
+        breaker.do_all(&mut sim, world);
         let waiting = |error| format!("{error}; waiting for {}", world.waiting());
         let done = sim.step().map_err(waiting)?;
-        checks.look(&world)?;
+        checks.look(world)?;
+        world.tell_trace();
         if let Some(broken) = world.broken() {
             return Err(broken.into());
         }
@@ -86,7 +90,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     let plan = world.plan();
     let env = Env {
         network: Rc::new(world.network(&name)),
-        clock: Rc::new(SimClock),
+        clock: Rc::new(machine.clock().clone()),
         entropy: entropy.clone(),
         runtime: Rc::new(FakeRuntime::new(machine.clone(), entropy)),
         machine: Rc::new(NoMachine),
@@ -111,48 +115,103 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         pods_max: 110,
     };
     let node = node::start(env, options).await?;
-    world.set_known(&name, Some(node.known.clone()));
+    let process = Process {
+        known: node.known.clone(),
+        figures: node.figures,
+        id: node.id,
+    };
+    world.set_process(&name, Some(process));
+    truth::tap(world, name, node.watch, node.known).await;
     std::future::pending::<()>().await;
     Ok(())
 }
 
-/// Does what a scenario asked for.
-fn apply(sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
-    world.note_at(sim.elapsed(), &format!("fault {fault:?}"));
-    match fault {
-        Fault::LoseMachine(name) => {
-            // Cut first, so that nobody hears the connections close: a lost machine says nothing.
-            cut(sim, world, name, CLIENT, true);
-            cut_from_others(sim, world, name, true);
-            sim.crash(name.as_str());
-            world.machine(name).lose();
-            world.set_known(name, None);
-        }
-        Fault::ReturnMachine(name) => {
-            cut(sim, world, name, CLIENT, false);
-            cut_from_others(sim, world, name, false);
-            sim.bounce(name.as_str());
-        }
-        Fault::RestartProcess(name) => {
-            world.set_known(name, None);
-            sim.bounce(name.as_str());
-        }
-        Fault::CutOff(name) => cut_from_others(sim, world, name, true),
-        Fault::Heal(name) => cut_from_others(sim, world, name, false),
-    }
+/// Does what was asked for, and what the schedule wants.
+#[derive(Default)]
+struct Breaker {
+    links: Links,
+    injector: Option<Injector>,
 }
 
-fn cut_from_others(sim: &turmoil::Sim<'_>, world: &World, name: &str, cut: bool) {
-    for other in world.others(name) {
-        self::cut(sim, world, name, &other, cut);
+impl Breaker {
+    fn do_all(&mut self, sim: &mut turmoil::Sim<'_>, world: &World) {
+        for fault in world.take_faults() {
+            self.apply(sim, world, &fault);
+        }
+        let now = sim.elapsed();
+        if world.storm() == Storm::Asked {
+            self.injector = Some(Injector::new(&world.plan().schedule, now));
+            world.set_storm(Storm::Raging);
+        }
+        while let Some(fault) = self
+            .injector
+            .as_mut()
+            .and_then(|injector| injector.next(now, world))
+        {
+            self.apply(sim, world, &fault);
+        }
+        if self.injector.as_ref().is_some_and(Injector::is_over) {
+            self.injector = None;
+            world.set_storm(Storm::Over);
+            world.note_at(now, "all planned faults are over");
+        }
     }
-}
 
-fn cut(sim: &turmoil::Sim<'_>, world: &World, one: &str, other: &str, cut: bool) {
-    world.cuts().set(one, other, cut);
-    if cut {
-        sim.partition(one, other);
-    } else {
-        sim.repair(one, other);
+    fn apply(&mut self, sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
+        let now = sim.elapsed();
+        world.note_at(now, &format!("fault {fault:?}"));
+        world.stir();
+        let links = &mut self.links;
+        match fault {
+            Fault::LoseMachine(name) => {
+                // Cut first, so that nobody hears the connections close: a lost machine says nothing.
+                links.lost.insert(name.clone());
+                links.sync(sim, world);
+                sim.crash(name.as_str());
+                world.machine(name).lose();
+                world.set_process(name, None);
+            }
+            Fault::ReturnMachine(name) => {
+                links.lost.remove(name);
+                links.sync(sim, world);
+                sim.bounce(name.as_str());
+            }
+            Fault::RestartProcess(name) => {
+                world.set_process(name, None);
+                sim.bounce(name.as_str());
+            }
+            Fault::CutOff(name) => {
+                links.cut.insert(name.clone());
+            }
+            Fault::Mute(name) => {
+                links.mute.insert(name.clone());
+            }
+            Fault::Deafen(name) => {
+                links.deaf.insert(name.clone());
+            }
+            Fault::Heal(name) => {
+                for faults in [&mut links.cut, &mut links.mute, &mut links.deaf] {
+                    faults.remove(name);
+                }
+            }
+            Fault::Slow(name, 0) => {
+                links.slow.remove(name);
+            }
+            Fault::Slow(name, latency_ms) => {
+                links.slow.insert(name.clone(), *latency_ms);
+            }
+            Fault::Pause(name) => {
+                world.machine(name).clock().freeze(now);
+                world.machine(name).gate().shut();
+            }
+            Fault::Resume(name) => {
+                world.machine(name).clock().thaw();
+                world.machine(name).gate().reopen();
+            }
+            Fault::Skew(name, percent, jump_ms) => {
+                world.machine(name).clock().skew(now, *percent, *jump_ms);
+            }
+        }
+        links.sync(sim, world);
     }
 }

@@ -9,13 +9,19 @@ compile_error!(
      and select! differs from run to run. A RUSTFLAGS variable overrides the file; unset it."
 );
 
+pub mod batch;
 pub mod checkers;
+pub mod clients;
 pub mod cluster;
+pub mod coverage;
 pub mod edges;
+pub mod faults;
+pub mod history;
 pub mod machine;
+pub mod minimise;
 pub mod play;
 pub mod scenarios;
 mod settle;
 pub mod trace;
+pub mod truth;
 pub mod world;
-pub mod writers;

@@ -1,4 +1,4 @@
-//! A simulated machine: what outlives a process and dies with the machine, which is its containers.
+//! A simulated machine: what outlives a process and dies with the machine, which is its containers; and its clocks.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,9 +9,15 @@ use kagero::agent::{
     ContainerRecord, ContainerState, Exit, Inventory, PodRef, SandboxRecord, Volume,
 };
 
+use crate::edges::{Gate, SimClock};
+
 /// Sandboxes and containers of one machine, by id. Shared between the process on it and the driver of the world.
 #[derive(Clone, Debug, Default)]
-pub struct Machine(Rc<RefCell<Contents>>);
+pub struct Machine {
+    contents: Rc<RefCell<Contents>>,
+    clock: SimClock,
+    gate: Gate,
+}
 
 /// A running container that the agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +49,17 @@ pub struct Contents {
 impl Machine {
     /// A look inside, or a change.
     pub fn with<T>(&self, f: impl FnOnce(&mut Contents) -> T) -> T {
-        f(&mut self.0.borrow_mut())
+        f(&mut self.contents.borrow_mut())
+    }
+
+    /// Its clocks.
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// What stands between its process and the network.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The machine is lost: everything on it is gone.

@@ -1,4 +1,4 @@
-//! Runs one seed of a scenario, or the same seed twice, and says what came of it.
+//! Runs one seed of a scenario, and says what came of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -6,60 +6,81 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 use crate::cluster::run;
+use crate::coverage::Coverage;
+use crate::faults::Schedule;
 use crate::scenarios::Scenario;
 use crate::trace::Trace;
+use crate::world::World;
 
 /// What came of a run.
 pub struct Played {
     /// Why it failed, if it did.
     pub failure: Option<String>,
-    /// Its trace, one event a line.
+    /// Its trace, one event a line; empty if it was not recorded.
     pub lines: Vec<String>,
+    /// How much time passed in the world.
+    pub simulated: Duration,
     /// How long it took, in real time.
     pub took: Duration,
+    /// What happened in it.
+    pub coverage: Coverage,
 }
 
-impl Played {
-    /// Simulated seconds that passed, as the trace tells.
-    pub fn simulated_seconds(&self) -> f64 {
-        let last = self
-            .lines
-            .last()
-            .and_then(|line| line.split_whitespace().next());
-        last.and_then(|seconds| seconds.parse().ok())
-            .unwrap_or_default()
-    }
+/// Runs a scenario with a seed, recording a trace. A panic anywhere in the world is a failure like another.
+pub fn play(scenario: &Scenario, seed: u64) -> Played {
+    play_with(scenario, seed, None, true)
 }
 
-/// Runs a scenario with a seed. A panic anywhere in the world is a failure like another.
+/// The same with another schedule than the seed's, or without a trace, which is faster. A trace changes nothing.
 #[expect(
     clippy::disallowed_methods,
     reason = "how long a run took is told to a human, never to the world"
 )]
-pub fn play(scenario: &Scenario, seed: u64) -> Played {
+pub fn play_with(
+    scenario: &Scenario,
+    seed: u64,
+    schedule: Option<&Schedule>,
+    traced: bool,
+) -> Played {
     let began = Instant::now();
-    let (failure, lines) = Trace::record(Level::DEBUG, |trace| {
+    let mut plan = scenario.plan(seed);
+    if let Some(schedule) = schedule {
+        plan.schedule = schedule.clone();
+    }
+    let simulate = |trace: &Trace| {
+        let world = World::new(&plan, trace);
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            let result = run(&scenario.plan(seed), trace, |world| scenario.play(world));
+            let result = run(&world, |world| scenario.play(world));
             result.err().map(|error| error.to_string())
         }));
-        ran.unwrap_or_else(|panic| {
+        let failure = ran.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             Some(format!("panic: {}", text.unwrap_or("without a text")))
-        })
-    });
+        });
+        world.take_all_figures();
+        (failure, world.elapsed(), world.coverage())
+    };
+    let ((failure, simulated, coverage), lines) = if traced {
+        Trace::record(Level::DEBUG, simulate)
+    } else {
+        (simulate(&Trace::none()), Vec::new())
+    };
     Played {
         failure,
         lines,
+        simulated,
         took: began.elapsed(),
+        coverage,
     }
 }
 
 /// The command that repeats a run.
 pub fn command(scenario: &Scenario, seed: u64) -> String {
     let name = scenario.name;
-    format!("cargo run -p sim -- run --scenario {name} --seed {seed} --trace {name}-{seed}.trace")
+    format!(
+        "cargo run --profile sim -p sim -- run --scenario {name} --seed {seed} --trace {name}-{seed}.trace"
+    )
 }
 
 /// Where two traces part: the line's number from 1, and both lines (`None` where one has ended).

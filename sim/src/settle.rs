@@ -1,14 +1,15 @@
-//! How every run ends: the cluster must become whole and quiet again, with all it promised still in it.
+//! How every run ends: the cluster must become whole and quiet again, in time, with all it promised still in it, and what
+//! clients saw all the while must have been right.
 
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::checkers::{acknowledged, replicas};
+use crate::checkers::{acknowledged, linearizable, liveness, replicas, second_opinion, watches};
+use crate::clients::CONFIG_MAPS;
 use crate::scenarios::steps::{member_roles, ready_nodes};
 use crate::scenarios::until;
 use crate::world::World;
-use crate::writers::CONFIG_MAPS;
 
 /// A cluster that nobody asks for anything writes nothing for so long; controllers that answer each other would.
 const QUIET: Duration = Duration::from_secs(3);
@@ -16,33 +17,36 @@ const QUIET: Duration = Duration::from_secs(3);
 const STANDBYS: usize = 2;
 
 /// Waits for wholeness and checks what can be checked only at the end.
-pub(crate) async fn settle(world: &World, writers: Vec<JoinHandle<()>>) -> turmoil::Result {
+pub(crate) async fn settle(
+    world: &World,
+    writers: Vec<JoinHandle<()>>,
+    watchers: Vec<JoinHandle<()>>,
+) -> turmoil::Result {
+    let plan = world.plan().clone();
+    let replicas_wanted = plan.nodes.min(plan.voters + STANDBYS);
+    until(world, "all nodes ready and all voters there", async || {
+        is_whole(world, replicas_wanted).await
+    })
+    .await;
+    liveness::check(world.calm_since(), world.elapsed())?;
     world.stop_writing();
     for writer in writers {
         writer.await?;
     }
-    let plan = world.plan().clone();
-    let replicas_wanted = plan.nodes.min(plan.voters + STANDBYS);
-    until(world, "all nodes ready and all voters there", async || {
-        for name in world.machines() {
-            let api = world.client(name);
-            if ready_nodes(&api).await.len() == plan.nodes {
-                let roles = member_roles(&api).await?;
-                let count = |role: &str| roles.values().filter(|of| *of == role).count();
-                return (count("leader") + count("voter") == plan.voters
-                    && roles.len() == replicas_wanted)
-                    .then_some(());
-            }
-        }
-        None
-    })
-    .await;
     until(world, "quiet and equal replicas", async || {
         let before = one_revision(world, replicas_wanted)?;
         tokio::time::sleep(QUIET).await;
         (one_revision(world, replicas_wanted)? == before).then_some(())
     })
     .await;
+    until(world, "all watchers up to date", async || {
+        have_caught_up(world).then_some(())
+    })
+    .await;
+    world.stop_watching();
+    for watcher in watchers {
+        watcher.await?;
+    }
     replicas::check(&world.known())?;
     for name in world.machines() {
         let api = world.client(name);
@@ -52,9 +56,25 @@ pub(crate) async fn settle(world: &World, writers: Vec<JoinHandle<()>>) -> turmo
         acknowledged::check(&world.acknowledged(), &list)
             .map_err(|lost| format!("on {name}: {lost}"))?;
     }
+    judge(world)?;
     let count = world.acknowledged().len();
     world.note(&format!("settled; {count} acknowledged writes are there"));
     Ok(())
+}
+
+async fn is_whole(world: &World, replicas_wanted: usize) -> Option<()> {
+    let plan = world.plan();
+    for name in world.machines() {
+        let api = world.client(name);
+        if ready_nodes(&api).await.len() == plan.nodes {
+            let roles = member_roles(&api).await?;
+            let count = |role: &str| roles.values().filter(|of| *of == role).count();
+            return (count("leader") + count("voter") == plan.voters
+                && roles.len() == replicas_wanted)
+                .then_some(());
+        }
+    }
+    None
 }
 
 /// The revision that all replicas stand at, if they do.
@@ -63,4 +83,28 @@ fn one_revision(world: &World, replicas_wanted: usize) -> Option<u64> {
     let mut revisions = known.values().map(|known| known.view.revision());
     let first = revisions.next()?;
     (known.len() == replicas_wanted && revisions.all(|revision| revision == first)).then_some(first)
+}
+
+/// Whether every watcher has been sent the last change that it selects.
+fn have_caught_up(world: &World) -> bool {
+    let (truth, history) = (world.truth(), world.history());
+    watches::have_caught_up(&truth, &history.positions)
+}
+
+/// Judges what clients saw.
+fn judge(world: &World) -> turmoil::Result {
+    let (truth, history) = (world.truth(), world.history());
+    let gaps = truth.gaps();
+    if !gaps.is_empty() {
+        world.note(&format!("not judged: nobody was seen applying {gaps:?}"));
+        world.count("judged: not, because of a gap", 1);
+        return Ok(());
+    }
+    linearizable::check(&history.operations, &truth)?;
+    let unknown = second_opinion::check(&history.operations, &truth)?;
+    let lines = watches::check(&history.chains, &truth)?;
+    world.count("judged: requests", history.operations.len() as u64);
+    world.count("judged: watch lines", lines as u64);
+    world.count("judged: objects without a second opinion", unknown as u64);
+    Ok(())
 }

@@ -1,12 +1,16 @@
 //! The trace of a run: every log event of every host with its simulated time, in order.
 //!
 //! Two runs of one seed must give equal traces; that is how repeatability is checked. Deliberately plain text, one
-//! event a line, so that `diff` shows where two runs part.
+//! event a line, so that `diff` shows where two runs part. The columns are: simulated seconds, host, role, term,
+//! commit/applied index as of the step before, and what happened.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kagero::actors::raft_peer::Standing;
+use kagero::raft::Role;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
@@ -14,47 +18,89 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Lines of one run.
+/// Lines of one run, if it is recorded.
 #[derive(Clone, Debug, Default)]
-pub struct Trace(Arc<Mutex<Vec<String>>>);
+pub struct Trace(Option<Arc<Mutex<Lines>>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: Vec<String>,
+    /// What a host's lines say of it, beside its name: role, term, commit and applied index.
+    columns: BTreeMap<String, String>,
+}
+
+/// What stands in the columns of a host that holds no replica, or of none.
+const NO_COLUMNS: &str = "-            -       -/-     ";
 
 impl Trace {
     /// Runs `f`, recording every event of the program under test at or above `level`.
     pub fn record<T>(level: Level, f: impl FnOnce(&Trace) -> T) -> (T, Vec<String>) {
-        let trace = Trace::default();
+        let trace = Trace(Some(Arc::default()));
         let layer = Recorder {
             trace: trace.clone(),
             level,
         };
         let subscriber = tracing_subscriber::registry().with(layer);
         let result = tracing::subscriber::with_default(subscriber, || f(&trace));
-        let lines = std::mem::take(&mut *trace.lines());
-        (result, lines)
+        let lines = trace.with(|lines| std::mem::take(&mut lines.lines));
+        (result, lines.unwrap_or_default())
+    }
+
+    /// A trace that keeps nothing, for runs of which only the result is wanted.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether anything is kept.
+    pub fn is_recording(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Adds a line of the world's own (a fault, a check).
     pub fn note(&self, what: &str) {
-        self.push(
-            turmoil::sim_elapsed().unwrap_or_default(),
-            &format!("world {what}"),
-        );
+        self.push(turmoil::sim_elapsed().unwrap_or_default(), "world", what);
     }
 
     /// The same for the driver, which stands outside of the world's time.
     pub fn note_at(&self, at: Duration, what: &str) {
-        self.push(at, &format!("world {what}"));
+        self.push(at, "world", what);
     }
 
-    fn push(&self, at: Duration, text: &str) {
-        self.lines()
-            .push(format!("{:>10.3} {text}", at.as_secs_f64()));
+    /// Where a host's peer stands from now on; `None` if it holds no replica.
+    pub fn stands(&self, host: &str, standing: Option<(&Standing, (u64, u64))>) {
+        self.with(|lines| {
+            let Some((standing, (commit, applied))) = standing else {
+                lines.columns.remove(host);
+                return;
+            };
+            let role = match standing.role {
+                Role::Leader => "leader",
+                Role::Candidate => "candidate",
+                Role::PreCandidate => "pre-cand",
+                Role::Follower if standing.configuration.learners.contains(&standing.id) => {
+                    "learner"
+                }
+                Role::Follower => "voter",
+            };
+            let columns = format!("{role:<9} {:>4} {commit:>7}/{applied:<6}", standing.term);
+            lines.columns.insert(host.to_owned(), columns);
+        });
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+    fn push(&self, at: Duration, host: &str, text: &str) {
+        self.with(|lines| {
+            let columns = lines.columns.get(host).map_or(NO_COLUMNS, String::as_str);
+            let line = format!("{:>10.3} {host:<6} {columns} {text}", at.as_secs_f64());
+            lines.lines.push(line);
+        });
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Lines) -> T) -> Option<T> {
         // A poisoned lock means that a panic is being reported already; the lines so far are what is wanted then.
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        let lines = self.0.as_ref()?.lock();
+        Some(f(
+            &mut lines.unwrap_or_else(std::sync::PoisonError::into_inner)
+        ))
     }
 }
 
@@ -90,17 +136,17 @@ where
         if *metadata.level() > self.level || !metadata.target().starts_with("kagero") {
             return;
         }
-        let mut text = Text(String::from("world"));
+        let mut host = String::from("world");
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(HostName(name)) = span.extensions().get() {
-                text.0.clone_from(name);
+                host.clone_from(name);
             }
         }
         let level = metadata.level();
-        write!(text.0, " {level} {}", metadata.target()).expect("writing to a String cannot fail");
+        let mut text = Text(format!("{level} {}", metadata.target()));
         event.record(&mut text);
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.trace.push(at, &text.0);
+        self.trace.push(at, &host, &text.0);
     }
 }
 

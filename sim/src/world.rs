@@ -8,15 +8,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kagero::actors::doors::Known;
+use kagero::actors::metrics::RaftMetrics;
 use kagero::cli::client::Client;
+use kagero::raft::PeerId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::checkers::acknowledged::Acknowledged;
+use crate::coverage::Coverage;
 use crate::edges::{Cuts, SimNetwork};
+use crate::faults::Schedule;
+use crate::history::History;
 use crate::machine::{Machine, Stop};
 use crate::trace::Trace;
+use crate::truth::Truth;
 
 /// Where every node's API listens.
 pub const API_PORT: u16 = 6443;
@@ -38,6 +44,8 @@ pub struct Plan {
     pub voters: usize,
     /// The simulated time after which the run has failed.
     pub limit: Duration,
+    /// The faults that a scenario with a schedule lets loose.
+    pub schedule: Schedule,
 }
 
 impl Plan {
@@ -49,6 +57,7 @@ impl Plan {
             seeds: nodes.min(3),
             voters: nodes.min(3),
             limit: Duration::from_secs(240),
+            schedule: Schedule::default(),
         }
     }
 
@@ -69,8 +78,30 @@ pub enum Fault {
     RestartProcess(String),
     /// No word passes between the machine and any other. Clients still reach it.
     CutOff(String),
-    /// Words pass again.
+    /// No other machine hears it.
+    Mute(String),
+    /// It hears no other machine.
+    Deafen(String),
+    /// Words pass again, both ways.
     Heal(String),
+    /// Each message from or to it takes so many milliseconds; 0 is as usual again.
+    Slow(String, u32),
+    /// Its process is not scheduled.
+    Pause(String),
+    /// It is again, and finds that time has passed.
+    Resume(String),
+    /// Its clocks run at so many percent of the true rate; its wall clock jumps by so many milliseconds.
+    Skew(String, u32, i64),
+}
+
+/// A process that runs.
+pub(crate) struct Process {
+    /// What its store front knows.
+    pub(crate) known: watch::Receiver<Option<Known>>,
+    /// What its consensus counts.
+    pub(crate) figures: RaftMetrics,
+    /// Its incarnation.
+    pub(crate) id: PeerId,
 }
 
 /// A handle on the world.
@@ -82,7 +113,7 @@ pub struct World {
 struct Inner {
     plan: Plan,
     machines: BTreeMap<String, Machine>,
-    known: RefCell<BTreeMap<String, watch::Receiver<Option<Known>>>>,
+    processes: RefCell<BTreeMap<String, Process>>,
     cuts: Cuts,
     faults: RefCell<Vec<Fault>>,
     chance: RefCell<StdRng>,
@@ -91,8 +122,29 @@ struct Inner {
     broken: RefCell<Option<String>>,
     acknowledged: RefCell<Acknowledged>,
     writing: Cell<bool>,
+    watching: Cell<bool>,
     disturbed: RefCell<BTreeSet<String>>,
     workload_changes: Cell<bool>,
+    storm: Cell<Storm>,
+    coverage: RefCell<Coverage>,
+    history: RefCell<History>,
+    truth: RefCell<Truth>,
+    elapsed: Cell<Duration>,
+    calm_since: Cell<Option<Duration>>,
+}
+
+/// Whether the plan's schedule is let loose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Storm {
+    /// Not yet.
+    #[default]
+    Before,
+    /// As of the next step.
+    Asked,
+    /// It rages.
+    Raging,
+    /// All faults are done and undone.
+    Over,
 }
 
 impl World {
@@ -105,7 +157,7 @@ impl World {
         let inner = Inner {
             plan: plan.clone(),
             machines: machines.collect(),
-            known: RefCell::default(),
+            processes: RefCell::default(),
             cuts: Cuts::default(),
             faults: RefCell::default(),
             chance: RefCell::new(StdRng::seed_from_u64(plan.seed ^ SCENARIO_STREAM)),
@@ -114,8 +166,15 @@ impl World {
             broken: RefCell::default(),
             acknowledged: RefCell::default(),
             writing: Cell::new(true),
+            watching: Cell::new(true),
             disturbed: RefCell::default(),
             workload_changes: Cell::new(false),
+            storm: Cell::default(),
+            coverage: RefCell::default(),
+            history: RefCell::default(),
+            truth: RefCell::default(),
+            elapsed: Cell::default(),
+            calm_since: Cell::default(),
         };
         Self {
             inner: Rc::new(inner),
@@ -168,20 +227,58 @@ impl World {
 
     /// What each living node's store front knows, by node; a node without a replica is absent.
     pub fn known(&self) -> BTreeMap<String, Known> {
-        let known = self.inner.known.borrow();
-        known
+        let processes = self.inner.processes.borrow();
+        processes
             .iter()
-            .filter_map(|(name, known)| Some((name.clone(), known.borrow().clone()?)))
+            .filter_map(|(name, process)| Some((name.clone(), process.known.borrow().clone()?)))
             .collect()
     }
 
-    /// A node started (or, with `None`, its process is gone).
-    pub(crate) fn set_known(&self, node: &str, known: Option<watch::Receiver<Option<Known>>>) {
-        let mut all = self.inner.known.borrow_mut();
-        match known {
-            Some(known) => all.insert(node.to_owned(), known),
+    /// Calls `look` with what each living node's store front knows, without a copy.
+    pub(crate) fn for_each_known(&self, mut look: impl FnMut(&str, &Known, &Process)) {
+        for (name, process) in self.inner.processes.borrow().iter() {
+            if let Some(known) = process.known.borrow().as_ref() {
+                look(name, known, process);
+            }
+        }
+    }
+
+    /// A process started (or, with `None`, it is gone; what it counted is kept).
+    pub(crate) fn set_process(&self, node: &str, process: Option<Process>) {
+        let mut all = self.inner.processes.borrow_mut();
+        let gone = match process {
+            Some(process) => all.insert(node.to_owned(), process),
             None => all.remove(node),
         };
+        if let Some(gone) = gone {
+            self.take_figures(&gone);
+        }
+    }
+
+    /// Keeps what all living processes counted. To be called once, at the end.
+    pub(crate) fn take_all_figures(&self) {
+        for process in self.inner.processes.borrow().values() {
+            self.take_figures(process);
+        }
+    }
+
+    fn take_figures(&self, process: &Process) {
+        for (event, times) in process.figures.events() {
+            self.count(&format!("raft: {event}"), times);
+        }
+    }
+
+    /// Incarnations of the living processes, by node.
+    pub fn incarnations(&self) -> BTreeMap<String, PeerId> {
+        let processes = self.inner.processes.borrow();
+        let ids = processes.iter();
+        ids.map(|(name, process)| (name.clone(), process.id))
+            .collect()
+    }
+
+    /// Whether a machine is there and its process runs.
+    pub fn is_running(&self, node: &str) -> bool {
+        self.inner.processes.borrow().contains_key(node)
     }
 
     /// A client of a node's API.
@@ -192,7 +289,9 @@ impl World {
 
     /// The network as a host sees it.
     pub(crate) fn network(&self, host: &str) -> SimNetwork {
-        SimNetwork::new(host, self.cuts().clone())
+        let machine = self.inner.machines.get(host);
+        let gate = machine.map(|machine| machine.gate().clone());
+        SimNetwork::new(host, self.cuts().clone(), gate.unwrap_or_default())
     }
 
     /// Where no word passes.
@@ -208,6 +307,79 @@ impl World {
     /// The same for the driver, which stands outside of the world's time.
     pub(crate) fn note_at(&self, at: Duration, what: &str) {
         self.inner.trace.note_at(at, what);
+    }
+
+    /// Something noteworthy happened so many times.
+    pub fn count(&self, what: &str, times: u64) {
+        self.inner.coverage.borrow_mut().add(what, times);
+    }
+
+    /// What happened so far.
+    pub fn coverage(&self) -> Coverage {
+        self.inner.coverage.borrow().clone()
+    }
+
+    /// What clients asked and were answered.
+    pub(crate) fn history(&self) -> std::cell::RefMut<'_, History> {
+        self.inner.history.borrow_mut()
+    }
+
+    /// What the replicas applied.
+    pub(crate) fn truth(&self) -> std::cell::RefMut<'_, Truth> {
+        self.inner.truth.borrow_mut()
+    }
+
+    /// Lets the plan's schedule loose.
+    pub(crate) fn unleash(&self) {
+        self.set_storm(Storm::Asked);
+    }
+
+    /// How far the schedule is.
+    pub(crate) fn storm(&self) -> Storm {
+        self.inner.storm.get()
+    }
+
+    /// The driver has come so far with it.
+    pub(crate) fn set_storm(&self, storm: Storm) {
+        self.inner.storm.set(storm);
+    }
+
+    /// The world's time at the last step.
+    pub fn elapsed(&self) -> Duration {
+        self.inner.elapsed.get()
+    }
+
+    /// A step begins.
+    pub(crate) fn set_elapsed(&self, elapsed: Duration) {
+        self.inner.elapsed.set(elapsed);
+    }
+
+    /// A fault was done, or undone; the calm begins after the last.
+    pub(crate) fn stir(&self) {
+        self.inner.calm_since.set(Some(self.elapsed()));
+    }
+
+    /// Since when nothing was done to the world; `None` if nothing ever was.
+    pub(crate) fn calm_since(&self) -> Option<Duration> {
+        self.inner.calm_since.get()
+    }
+
+    /// Tells the trace where everybody stands.
+    pub(crate) fn tell_trace(&self) {
+        let trace = &self.inner.trace;
+        if !trace.is_recording() {
+            return;
+        }
+        let processes = self.inner.processes.borrow();
+        for name in self.machines() {
+            let process = processes.get(name);
+            let known = process.map(|process| (process, process.known.borrow()));
+            let standing = known.as_ref().and_then(|(process, known)| {
+                let standing = &known.as_ref()?.standing;
+                Some((standing, process.figures.indexes()))
+            });
+            trace.stands(name, standing);
+        }
     }
 
     /// Says what the scenario waits for; a run that reaches its limit reports it.
@@ -243,6 +415,16 @@ impl World {
     /// Tells the background writers to come to an end.
     pub(crate) fn stop_writing(&self) {
         self.inner.writing.set(false);
+    }
+
+    /// Whether the background watchers shall go on.
+    pub(crate) fn watching(&self) -> bool {
+        self.inner.watching.get()
+    }
+
+    /// Tells the background watchers to come to an end.
+    pub(crate) fn stop_watching(&self) {
+        self.inner.watching.set(false);
     }
 
     /// From now on containers on this machine may end, because the fault is its own.

@@ -21,3 +21,15 @@ fn a_worker_passes_clients_on_to_a_replica() {
 fn a_voter_that_was_replaced_goes_on_as_a_worker() {
     holds("voter_demoted", 1);
 }
+
+/// All seeds came back empty while their cluster lived on at other nodes, and founded another beside it.
+#[test]
+fn seeds_that_lost_a_cluster_found_none_beside_it() {
+    holds("spot_storm", 25);
+}
+
+/// A leader that was replaced while it was paused woke up and refused writes by what it knew from before.
+#[test]
+fn a_leader_of_the_past_refuses_nothing_from_memory() {
+    holds("spot_storm", 21);
+}

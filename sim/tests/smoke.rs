@@ -66,6 +66,13 @@ fn a_leader_that_is_cut_off_steps_down_and_rejoins() {
 }
 
 #[test]
+fn a_minute_of_faults_is_survived() {
+    let lines = held("spot_storm", SEED);
+    assert_saw(&lines, "seen: the storm's end");
+    assert_saw(&lines, "settled");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     let (first, second) = (held("leader_lost", SEED), held("leader_lost", SEED));
     assert_eq!(parting(&first, &second), None);

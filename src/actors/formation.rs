@@ -15,6 +15,26 @@ use crate::raft::{ClusterId, Configuration, PeerId};
 /// A seed that has not answered within this time counts as silent in this round.
 const ANSWER_MS_MAX: u64 = 1_000;
 
+/// Seeds that are all empty found a cluster only after so long: they may all have lost one that lives on at other nodes.
+/// Its leader calls whoever comes back within 2 s (a dial of 1 s and a rest of 1 s, `node_link.rs`), and an election
+/// takes another.
+const FOUND_PATIENCE_MS: u64 = 3_000;
+
+/// For how long a node has been about to found a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Whether a node that is, or is not, about to found one has to wait still.
+    pub(super) fn lasts(&mut self, about_to: bool) -> bool {
+        let since = self.since.take().unwrap_or_else(Instant::now);
+        self.since = about_to.then_some(since);
+        about_to && since.elapsed() < Duration::from_millis(FOUND_PATIENCE_MS)
+    }
+}
+
 /// Asks one seed who it is; silence is an answer too.
 pub(super) async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Identity> {
     let deadline = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
@@ -77,6 +97,11 @@ pub(super) fn founding_configuration(
         }
     }
     configuration
+}
+
+/// Whether all seeds are among those who answered.
+pub(super) fn have_answered(seeds: &[String], identities: &BTreeMap<String, Identity>) -> bool {
+    seeds.iter().all(|seed| identities.contains_key(seed))
 }
 
 /// Founders without whom nobody can be elected.

@@ -1,7 +1,7 @@
 //! How a process finds its cluster: it asks the seeds, joins the cluster they know, or helps to found one.
 //!
-//! A new cluster is founded only when every seed answers and every one is empty, or when the operator says `--init`;
-//! the founder is the first seed in order of address. Afterwards the joiner makes sure that this incarnation stays
+//! A new cluster is founded only when every seed answers, every one is empty and no leader calls for a while, or when the
+//! operator says `--init`; the founder is the first seed in order of address. Afterwards the joiner makes sure that this incarnation stays
 //! registered: a node that hears no leader for a while introduces itself again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Place};
-use super::formation::{ask_to_form, ask_who, founding_configuration, majority};
+use super::formation::{
+    Patience, ask_to_form, ask_who, founding_configuration, have_answered, majority,
+};
 use super::raft_peer::TakePart;
 use super::wire::{Answer, Call, Contact, Identity};
 use crate::env::entropy::Entropy;
@@ -39,6 +41,14 @@ pub struct Linked(pub bool);
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Adopt(pub ClusterId);
+
+/// A leader called for an earlier incarnation of this node: its cluster lives.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct Missed {
+    /// The leader's peer address, "" if it did not say.
+    pub leader: String,
+}
 
 /// Belong to this new cluster (its founder asks).
 #[derive(Message)]
@@ -93,6 +103,9 @@ pub struct Joiner {
     /// it was founded into, kept until a leader has spoken.
     founding: Option<(ClusterId, Configuration)>,
     started: Instant,
+    patience: Patience,
+    /// The leader that called for an earlier incarnation of this node.
+    missed_by: Option<String>,
     /// Attempts to join so far; each asks another seed.
     attempts: usize,
     /// Said once that this node's cluster can never live.
@@ -158,6 +171,8 @@ impl Joiner {
             busy: false,
             founding: None,
             started: Instant::now(),
+            patience: Patience::default(),
+            missed_by: None,
             attempts: 0,
             stillborn_told: false,
         }
@@ -187,11 +202,14 @@ impl Joiner {
             return;
         }
         self.busy = true;
-        let (caller, seeds, me) = (
+        let (caller, mut seeds, me) = (
             self.caller.clone(),
             self.introduction.seeds.clone(),
             ctx.address(),
         );
+        seeds.extend(self.missed_by.iter().filter(|by| !by.is_empty()).cloned());
+        seeds.sort();
+        seeds.dedup();
         let asking = async move {
             let questions = seeds.iter().map(|address| ask_who(&caller, address));
             let answers = futures::future::join_all(questions).await;
@@ -253,7 +271,7 @@ impl Joiner {
         if let Some(address) = self.guide(identities, alien) {
             return Next::Join(address);
         }
-        let all_answered = identities.len() == self.introduction.seeds.len();
+        let all_answered = have_answered(&self.introduction.seeds, identities);
         let all_empty = identities.values().all(|who| who.cluster.is_none());
         if self.introduction.init {
             let waited = self.started.elapsed() >= Duration::from_millis(INIT_PATIENCE_MS);
@@ -263,6 +281,9 @@ impl Joiner {
             } else {
                 Next::Wait
             };
+        }
+        if self.missed_by.is_some() {
+            return Next::Wait;
         }
         // `identities` is in order of address, so every seed agrees on who founds.
         let founds = identities.values().next().is_some_and(|who| who.id == own);
@@ -391,7 +412,7 @@ impl Joiner {
         identities: &BTreeMap<String, Identity>,
         configuration: &Configuration,
     ) {
-        let all_answered = identities.len() == self.introduction.seeds.len();
+        let all_answered = have_answered(&self.introduction.seeds, identities);
         let own = self.cluster();
         let free = |who: &&Identity| who.cluster.is_none() || who.cluster == own;
         let free = identities.values().filter(free).map(|who| who.id);
@@ -431,6 +452,11 @@ impl Handler<Asked> for Joiner {
             self.spread(&identities, ctx);
         }
         let next = self.next(&identities);
+        let begins = next == Next::Found && self.founding.is_none();
+        if self.patience.lasts(begins) {
+            self.busy = false;
+            return;
+        }
         match next {
             Next::Join(address) => {
                 self.yield_attempt(&identities);
@@ -548,6 +574,17 @@ impl Handler<Linked> for Joiner {
     fn handle(&mut self, Linked(linked): Linked, _: &mut Self::Context) {
         self.founding = self.founding.take().filter(|_| !linked);
         self.unlinked_since = (!linked).then(Instant::now);
+    }
+}
+
+impl Handler<Missed> for Joiner {
+    type Result = ();
+
+    fn handle(&mut self, Missed { leader }: Missed, _: &mut Self::Context) {
+        if self.cluster().is_none() {
+            tracing::info!(leader, "a leader looks for an earlier process of this node");
+            self.missed_by = Some(leader);
+        }
     }
 }
 

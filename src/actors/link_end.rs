@@ -8,7 +8,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::joiner::{Adopt, Joiner, Linked};
+use super::joiner::{Adopt, Joiner, Linked, Missed};
 use super::node_agent::NodeAgent;
 use super::node_messages::{
     AssignPods, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports, WireAssignment,
@@ -29,6 +29,8 @@ pub struct LinkOpened {
     pub term: Term,
     /// The incarnation it means.
     pub to: PeerId,
+    /// Its peer address, "" if it does not say.
+    pub leader: String,
     /// Where to answer; ends when the connection does.
     pub answers: mpsc::Sender<LinkUp>,
 }
@@ -226,9 +228,13 @@ impl Handler<LinkOpened> for LinkEnd {
             cluster,
             term,
             to,
+            leader,
             answers,
         } = opened;
         if let Some(reason) = self.refusal(cluster, term, to) {
+            if to != self.id {
+                self.joiner.do_send(Missed { leader });
+            }
             // If even this cannot be said, the leader will find out by silence.
             let _ = answers.try_send(LinkUp::Refused(reason.to_owned()));
             return self.next_link;

@@ -25,6 +25,7 @@ pub(super) struct Member {
     pub(super) raft: Raft,
     pub(super) store: Store,
     pub(super) contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    pub(super) configuration: Arc<Configuration>,
     pub(super) waiters: Waiters,
     pub(super) tags: BTreeMap<Tag, Pending>,
     pub(super) next_tag: Tag,
@@ -76,9 +77,11 @@ impl Member {
         let (applied, applied_term) = if founding.is_some() { founder } else { (0, 0) };
         let start = founding.map_or(Start::Join, Start::Bootstrap);
         let raft = Raft::new(config, id, cluster, start, now, entropy);
+        let configuration = raft.status(now).configuration;
         Self {
             cluster,
-            contacts: Arc::new(raft.status(now).configuration.contacts),
+            contacts: Arc::new(configuration.contacts.clone()),
+            configuration: Arc::new(configuration),
             raft,
             store: Store::new(),
             waiters: Waiters::default(),
@@ -117,6 +120,7 @@ impl Member {
         operations.extend(more(&self.store.view()));
         self.store.begin_generation(cluster.generation, &operations);
         let contacts = Arc::new(configuration.contacts.clone());
+        let known = Arc::new(configuration.clone());
         let (_, index) = self.raft.log_end();
         let start = Start::Recovered {
             index,
@@ -127,6 +131,7 @@ impl Member {
             cluster,
             raft: Raft::new(config, id, cluster, start, now, entropy),
             contacts,
+            configuration: known,
             applied: index,
             applied_term: term,
             waiters: Waiters::default(),

@@ -4,12 +4,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::wire::Contact;
-use crate::raft::{PeerId, Role, Status, Term};
-use crate::store::View;
+use crate::raft::{Counters, PeerId, Role, Status, Term};
+use crate::store::{Usage, View};
 
 /// Consensus and store figures of one node.
 #[derive(Clone)]
@@ -24,6 +25,10 @@ pub struct RaftMetrics {
     keys: IntGauge,
     revision: IntGauge,
     bytes: IntGauge,
+    history: IntGauge,
+    log: IntGauge,
+    events: IntCounterVec,
+    counted: Rc<RefCell<Counters>>,
     lag: IntGaugeVec,
     lines: RefCell<BTreeMap<PeerId, IntGauge>>,
     last_leader: Cell<Option<(Term, PeerId)>>,
@@ -51,6 +56,14 @@ impl RaftMetrics {
             &["peer"],
         )?;
         registry.register(Box::new(lag.clone()))?;
+        let events = IntCounterVec::new(
+            Opts::new(
+                "kagero_raft_events_total",
+                "What happened in this node's consensus",
+            ),
+            &["event"],
+        )?;
+        registry.register(Box::new(events.clone()))?;
         Ok(Self {
             term: gauge(registry, "kagero_raft_term", "Raft term of this node")?,
             commit: gauge(
@@ -94,6 +107,18 @@ impl RaftMetrics {
                 "kagero_store_bytes",
                 "Bytes of values in this node's store",
             )?,
+            history: gauge(
+                registry,
+                "kagero_store_history_bytes",
+                "Bytes that this node keeps for watches that begin in the past",
+            )?,
+            log: gauge(
+                registry,
+                "kagero_raft_log_bytes",
+                "Bytes of log entries that this node keeps",
+            )?,
+            events,
+            counted: Rc::default(),
             lag,
             lines: RefCell::default(),
             last_leader: Cell::new(None),
@@ -113,6 +138,42 @@ impl RaftMetrics {
         self.bytes.set(view.value_bytes() as i64);
         self.observe_lag(status);
         self.observe_leader(status);
+    }
+
+    /// Takes over the core's counts. A node that takes part in another cluster counts from zero there, and goes on here.
+    pub(super) fn count(&self, now: &Counters) {
+        let mut before = self.counted.borrow_mut();
+        if *before == *now {
+            return;
+        }
+        for ((event, now), (_, before)) in named(now).into_iter().zip(named(&before)) {
+            let more = now.checked_sub(before).unwrap_or(now);
+            self.events.with_label_values(&[event]).inc_by(more);
+        }
+        before.clone_from(now);
+    }
+
+    /// Takes over what the node keeps beside the objects.
+    pub(super) fn hold(&self, usage: &Usage, log_bytes: usize) {
+        self.history.set(usage.history_bytes as i64);
+        self.log.set(log_bytes as i64);
+    }
+
+    /// Highest committed and highest applied index that the node knows.
+    pub fn indexes(&self) -> (u64, u64) {
+        let read = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
+        (read(&self.commit), read(&self.applied))
+    }
+
+    /// Bytes of the watch history and of the log.
+    pub fn held_bytes(&self) -> (u64, u64) {
+        let read = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
+        (read(&self.history), read(&self.log))
+    }
+
+    /// What happened in its consensus so far, by name.
+    pub fn events(&self) -> Vec<(&'static str, u64)> {
+        named(&self.counted.borrow()).to_vec()
     }
 
     /// A line a member, as long as this node leads and has it; its name is looked up once.
@@ -145,6 +206,23 @@ impl RaftMetrics {
             self.leader_changes.inc();
         }
     }
+}
+
+/// The core's counts by the name they have in `/metrics`.
+fn named(counters: &Counters) -> [(&'static str, u64); 11] {
+    [
+        ("dropped_other_cluster", counters.dropped_cluster),
+        ("dropped_other_incarnation", counters.dropped_recipient),
+        ("dropped_earlier_term", counters.dropped_term),
+        ("pre_vote", counters.pre_votes),
+        ("election", counters.elections),
+        ("election_won", counters.elections_won),
+        ("quorum_lost", counters.quorums_lost),
+        ("append_refused", counters.appends_refused),
+        ("read_round", counters.read_rounds),
+        ("snapshot_sent", counters.snapshots_sent),
+        ("snapshot_installed", counters.snapshots_installed),
+    ]
 }
 
 /// Figures that only the leader has: of the whole cluster's pods and nodes.
@@ -251,5 +329,24 @@ mod tests {
         assert_eq!((metrics.leader_changes.get(), lags()), (1, 2));
         metrics.observe(0, &status(2, Some(1), &[3]), &view);
         assert_eq!((metrics.leader_changes.get(), lags()), (2, 1));
+    }
+
+    #[test]
+    fn what_the_core_counts_is_taken_over_once() {
+        let registry = Registry::new();
+        let metrics = RaftMetrics::new(&registry).unwrap();
+        let mut counters = Counters {
+            elections: 2,
+            ..Counters::default()
+        };
+        let elections = || metrics.events.with_label_values(&["election"]).get();
+        metrics.count(&counters);
+        metrics.count(&counters);
+        assert_eq!(elections(), 2);
+        counters.elections = 3;
+        metrics.count(&counters);
+        assert_eq!(elections(), 3);
+        metrics.count(&Counters::default());
+        assert_eq!(elections(), 3, "another cluster begins at zero");
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Target {
     pub(super) machine: Machine,
     pub(super) cluster: ClusterId,
     pub(super) term: Term,
+    /// The leader's own peer address.
+    pub(super) leader: String,
     /// Whether the store already calls the node ready.
     pub(super) ready: bool,
 }
@@ -168,13 +170,11 @@ impl NodeLink {
                 let (words, said) = mpsc::channel(WORDS_MAX);
                 tokio::task::spawn_local(pass_on(said, outbox, self.target.name.clone()));
                 (self.words, self.opened) = (Some(words), Instant::now());
-                let Target {
-                    cluster, term, id, ..
-                } = self.target;
                 self.say(LinkDown::Open {
-                    cluster,
-                    term,
-                    to: id,
+                    cluster: self.target.cluster,
+                    term: self.target.term,
+                    to: self.target.id,
+                    leader: self.target.leader.clone(),
                 });
                 let me = ctx.address();
                 let listening = async move {

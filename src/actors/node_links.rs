@@ -56,6 +56,8 @@ struct Place {
 struct Reign {
     term: Term,
     cluster: Option<ClusterId>,
+    /// The leader's own peer address, once the cluster is known.
+    leader: String,
     cache: Cache,
     lines: BTreeMap<String, Line>,
     /// Every bound pod's place. Invariant: what the nodes were told, or will be when their link opens.
@@ -105,6 +107,8 @@ pub struct NodeLinks {
 struct ClusterKnown {
     term: Term,
     cluster: ClusterId,
+    /// The leader's own peer address.
+    leader: String,
 }
 
 impl NodeLinks {
@@ -164,6 +168,7 @@ impl NodeLinks {
                 },
                 cluster,
                 term: reign.term,
+                leader: reign.leader.clone(),
                 ready,
             };
             let neighbours = Neighbours {
@@ -430,6 +435,7 @@ impl Handler<CacheBegan> for NodeLinks {
         self.reign = Some(Reign {
             term,
             cluster: None,
+            leader: String::new(),
             cache,
             lines: BTreeMap::new(),
             placed,
@@ -442,8 +448,15 @@ impl Handler<CacheBegan> for NodeLinks {
             .into_actor(self)
             .map(move |status, _, ctx| {
                 // No answer means that the node is stopping.
-                if let Ok(Some((cluster, _))) = status {
-                    ctx.notify(ClusterKnown { term, cluster });
+                if let Ok(Some((cluster, status))) = status {
+                    let own = status.configuration.contacts.get(&status.id);
+                    let own = own.and_then(|bytes| Contact::decode(bytes).ok());
+                    let leader = own.map(|own| own.address).unwrap_or_default();
+                    ctx.notify(ClusterKnown {
+                        term,
+                        cluster,
+                        leader,
+                    });
                 }
             });
         ctx.spawn(asked);
@@ -453,9 +466,18 @@ impl Handler<CacheBegan> for NodeLinks {
 impl Handler<ClusterKnown> for NodeLinks {
     type Result = ();
 
-    fn handle(&mut self, ClusterKnown { term, cluster }: ClusterKnown, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        ClusterKnown {
+            term,
+            cluster,
+            leader,
+        }: ClusterKnown,
+        ctx: &mut Self::Context,
+    ) {
         if let Some(reign) = self.reign.as_mut().filter(|reign| reign.term == term) {
             reign.cluster = Some(cluster);
+            reign.leader = leader;
             self.reconcile_links(ctx);
         }
     }

@@ -154,6 +154,8 @@ pub struct Standing {
     pub leader: Option<PeerId>,
     /// Every member's contact.
     pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
+    /// Who votes and who only listens, as its log has it.
+    pub configuration: Arc<Configuration>,
     /// A leader that has committed and applied an entry of its own term, so that its view is complete.
     pub leads: bool,
 }
@@ -559,10 +561,13 @@ impl RaftPeer {
             member.answer_read(tag, index);
         }
         member.serve_reads();
-        let contacts = &member.raft.configuration().contacts;
-        if *member.contacts != *contacts {
-            member.contacts = Arc::new(contacts.clone());
-            self.introduced.clear();
+        let configuration = member.raft.configuration();
+        if *member.configuration != *configuration {
+            if *member.contacts != configuration.contacts {
+                member.contacts = Arc::new(configuration.contacts.clone());
+                self.introduced.clear();
+            }
+            member.configuration = Arc::new(configuration.clone());
         }
         if !ready.messages.is_empty() {
             let contacts = reachable(&member.contacts, &self.introduced);
@@ -577,6 +582,9 @@ impl RaftPeer {
                 let (generation, view) = (member.cluster.generation, member.store.view());
                 self.metrics
                     .observe(generation, &member.raft.status(now), &view);
+                self.metrics.count(member.raft.counters());
+                self.metrics
+                    .hold(&member.store.usage(), member.raft.log_bytes());
             }
             self.publish(events, restored);
         }
@@ -603,6 +611,7 @@ impl RaftPeer {
             term,
             leader: member.raft.leader(),
             contacts: member.contacts.clone(),
+            configuration: member.configuration.clone(),
             leads: leading.is_some(),
         };
         let events = Arc::new(events);

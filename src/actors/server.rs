@@ -129,13 +129,19 @@ async fn converse(outbox: Outbox<FromListener>, mut inbox: Inbox<FromDialler>, d
                     reply(&outbox, id, doorman.answer(call).await).await;
                 });
             }
-            Some(Ok(FromDialler::Link(LinkDown::Open { cluster, term, to }))) if link.is_none() => {
+            Some(Ok(FromDialler::Link(LinkDown::Open {
+                cluster,
+                term,
+                to,
+                leader,
+            }))) if link.is_none() => {
                 let (answers, said) = mpsc::channel(ANSWERS_MAX);
                 tokio::task::spawn_local(pass_on(said, outbox.clone(), given_up.clone()));
                 let opened = LinkOpened {
                     cluster,
                     term,
                     to,
+                    leader,
                     answers,
                 };
                 link = doorman.link.send(opened).await.ok();

@@ -168,6 +168,9 @@ pub enum LinkDown {
         term: u64,
         /// The incarnation the leader means to talk to.
         to: PeerId,
+        /// The leader's peer address, for another incarnation that does not know its cluster; "" if it is not said.
+        #[serde(default)]
+        leader: String,
     },
     /// Belongs to the next `Assign`'s `upsert`, which would be too large in one frame.
     Part(Vec<WireAssignment>),

@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn a_directory_is_private_and_goes_with_its_owner() {
-        let directory = Directory::create(&mut Entropy::from_seed(7), RuntimeChoice::Docker).unwrap();
+        let directory =
+            Directory::create(&mut Entropy::from_seed(7), RuntimeChoice::Docker).unwrap();
         let path = directory.path().to_owned();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

@@ -127,6 +127,7 @@ mod tests {
             voters_wanted: 3,
             revision: 1,
             keys: 1,
+            recovery: None,
             members: (1..=3).map(member).collect(),
         }
     }

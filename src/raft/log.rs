@@ -52,6 +52,11 @@ impl Log {
         self.base
     }
 
+    /// Bytes of the entries kept, overhead included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The last index.
     pub fn last(&self) -> Index {
         self.base + self.entries.len() as Index

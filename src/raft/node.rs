@@ -177,6 +177,11 @@ impl Raft {
         &self.counters
     }
 
+    /// Bytes of the log entries kept.
+    pub fn log_bytes(&self) -> usize {
+        self.log.bytes()
+    }
+
     pub(super) fn id(&self) -> PeerId {
         self.out.id
     }

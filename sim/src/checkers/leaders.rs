@@ -24,13 +24,11 @@ pub struct TwoLeaders {
 }
 
 impl Leaders {
-    /// Remembers who leads now.
-    pub fn look(&mut self, known: &BTreeMap<String, Known>) -> Result<(), TwoLeaders> {
-        for known in known.values() {
-            let standing = &known.standing;
-            if standing.role == Role::Leader {
-                self.add(standing.cluster.generation, standing.term, standing.id)?;
-            }
+    /// Remembers a node that leads now.
+    pub fn look(&mut self, known: &Known) -> Result<(), TwoLeaders> {
+        let standing = &known.standing;
+        if standing.role == Role::Leader {
+            self.add(standing.cluster.generation, standing.term, standing.id)?;
         }
         Ok(())
     }

@@ -1,24 +1,39 @@
-//! Properties that a run must have, one a file: pure functions over what the world exposes.
+//! Properties that a run must have, one a file: pure functions over what the world exposes, or over what was recorded.
 //!
-//! The driver calls [`Checks::look`] after every step, so a run stops where a property broke and not where it ended.
+//! The driver calls [`Checks::look`] after every step, so a run stops where a property broke and not where it ended. What
+//! needs the whole history is judged when the cluster has settled (`settle.rs`).
 
 pub mod acknowledged;
+pub mod bounded;
+pub mod clusters;
 pub mod containers;
 pub mod leaders;
+pub mod linearizable;
+pub mod liveness;
+#[cfg(test)]
+mod made;
+pub mod membership;
 pub mod replicas;
 pub mod revisions;
+pub mod second_opinion;
+pub mod watches;
 
 use crate::world::World;
 
-/// A digest reads a whole store, so replicas are compared every so many steps (and at the end).
-const STEPS_PER_COMPARISON: u64 = 50;
+/// A digest reads a whole store, so replicas are compared every so many steps (and at the end). What they apply is
+/// compared all the time (`truth.rs`).
+const STEPS_PER_COMPARISON: u64 = 500;
+/// How often it is asked how much nodes keep.
+const STEPS_PER_WEIGHING: u64 = 100;
 
 /// What the checkers remember of one run.
 #[derive(Default)]
 pub struct Checks {
     steps: u64,
+    clusters: clusters::Clusters,
     leaders: leaders::Leaders,
     revisions: revisions::Revisions,
+    membership: membership::Membership,
 }
 
 /// A property does not hold.
@@ -27,6 +42,9 @@ pub enum Broken {
     /// Of [`replicas`].
     #[error(transparent)]
     Replicas(#[from] replicas::Diverged),
+    /// Of [`clusters`].
+    #[error(transparent)]
+    Clusters(#[from] clusters::SecondCluster),
     /// Of [`leaders`].
     #[error(transparent)]
     Leaders(#[from] leaders::TwoLeaders),
@@ -36,19 +54,48 @@ pub enum Broken {
     /// Of [`containers`].
     #[error(transparent)]
     Containers(#[from] containers::Killed),
+    /// Of [`bounded`].
+    #[error(transparent)]
+    Bounded(#[from] bounded::TooMuch),
+    /// Of [`membership`].
+    #[error(transparent)]
+    Membership(#[from] membership::Unsafe),
 }
 
 impl Checks {
     /// Looks at the world between two steps.
     pub fn look(&mut self, world: &World) -> Result<(), Broken> {
+        let mut looked: Result<(), Broken> = Ok(());
+        self.steps += 1;
+        let weigh = self.steps.is_multiple_of(STEPS_PER_WEIGHING);
+        world.for_each_known(|node, known, process| {
+            if looked.is_err() {
+                return;
+            }
+            looked = (|| {
+                self.clusters.look(node, known)?;
+                self.leaders.look(known)?;
+                self.revisions.look(node, known)?;
+                for step in self.membership.look(&known.standing)? {
+                    world.count(step, 1);
+                }
+                if weigh {
+                    bounded::check(node, process.figures.held_bytes())?;
+                }
+                Ok(())
+            })();
+        });
+        looked?;
+        let stops = world.take_stops();
+        let compare = self.steps.is_multiple_of(STEPS_PER_COMPARISON);
+        if stops.is_empty() && !compare {
+            return Ok(());
+        }
         let known = world.known();
-        self.leaders.look(&known)?;
-        self.revisions.look(&known)?;
-        for (machine, stop) in world.take_stops() {
+        for (machine, stop) in stops {
             containers::check(&machine, &stop, world.may_stop(&machine), &known)?;
         }
-        self.steps += 1;
-        if self.steps.is_multiple_of(STEPS_PER_COMPARISON) {
+        if compare {
             replicas::check(&known)?;
         }
         Ok(())

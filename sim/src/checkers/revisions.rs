@@ -23,13 +23,10 @@ pub struct WentBack {
 }
 
 impl Revisions {
-    /// Compares what is known now with what was.
-    pub fn look(&mut self, known: &BTreeMap<String, Known>) -> Result<(), WentBack> {
-        for (node, known) in known {
-            let standing = &known.standing;
-            self.add(node, standing.id, (known.view.revision(), standing.term))?;
-        }
-        Ok(())
+    /// Compares what a node knows now with what it did.
+    pub fn look(&mut self, node: &str, known: &Known) -> Result<(), WentBack> {
+        let standing = &known.standing;
+        self.add(node, standing.id, (known.view.revision(), standing.term))
     }
 
     fn add(&mut self, node: &str, id: PeerId, after: (Revision, Term)) -> Result<(), WentBack> {

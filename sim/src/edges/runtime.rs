@@ -36,6 +36,7 @@ const KILLED: i32 = 137;
 /// Runs nothing, but remembers it on its [`Machine`].
 pub struct FakeRuntime {
     machine: Machine,
+    clock: SimClock,
     entropy: Entropy,
     changed: watch::Sender<u64>,
 }
@@ -44,6 +45,7 @@ impl FakeRuntime {
     /// The runtime of a machine, as one process on it sees it.
     pub fn new(machine: Machine, entropy: Entropy) -> Self {
         Self {
+            clock: machine.clock().clone(),
             machine,
             entropy,
             changed: watch::Sender::new(0),
@@ -106,7 +108,7 @@ impl ContainerRuntime for FakeRuntime {
                 attempt: spec.attempt,
                 running: true,
                 ips: Vec::new(),
-                created_at: SimClock.wall(),
+                created_at: self.clock.wall(),
                 grace_seconds: spec.grace_seconds,
             };
             contents.sandboxes.insert(id.clone(), record);
@@ -125,7 +127,7 @@ impl ContainerRuntime for FakeRuntime {
             let members: Vec<String> = members.map(|record| record.id.clone()).collect();
             for member in members {
                 contents.note_stop(&member);
-                contents.end(&member, KILLED, SimClock.wall());
+                contents.end(&member, KILLED, self.clock.wall());
             }
             contents.sandboxes.remove(id);
         });
@@ -134,7 +136,7 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn start_container(&self, spec: &ContainerSpec) -> Result<StartedContainer, StartError> {
         self.take(CONTAINER_MS).await;
-        let started_at = SimClock.wall();
+        let started_at = self.clock.wall();
         let id = self.machine.with(|contents| {
             if !contents.sandboxes.contains_key(&spec.sandbox_id) {
                 return Err(StartError::NoSandbox(spec.sandbox_id.clone()));
@@ -163,7 +165,7 @@ impl ContainerRuntime for FakeRuntime {
         self.machine.with(|contents| contents.note_stop(id));
         sleep(Duration::from_millis(TERMINATE_MS).min(grace)).await;
         self.machine
-            .with(|contents| contents.end(id, TERMINATED, SimClock.wall()));
+            .with(|contents| contents.end(id, TERMINATED, self.clock.wall()));
         self.change();
         Ok(())
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::steps::{PODS, formed, is_running, leader};
 use super::until;
+use crate::clients::CONFIG_MAPS;
 use crate::world::{Fault, World};
-use crate::writers::CONFIG_MAPS;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 /// How long after the change the leader is lost: before or after it was pushed.

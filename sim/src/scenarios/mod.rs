@@ -4,12 +4,14 @@
 //! with in `settle.rs`, so neither stands here.
 
 mod config_map;
+mod evict_in_turn;
 mod follower_lost;
 mod leader_lost;
 mod majority_lost;
 mod partition;
 mod process_restarts;
 mod rolling_update;
+mod spot_storm;
 pub(crate) mod steps;
 mod ten_nodes;
 mod voter_demoted;
@@ -29,8 +31,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// What happens, in a line.
     pub about: &'static str,
-    /// Machines.
-    nodes: usize,
+    /// What to simulate for a seed.
+    plan: fn(u64) -> Plan,
+    /// What must have happened in a batch of [`COVERING_SEEDS`] or more.
+    pub covers: &'static [&'static str],
     play: fn(World) -> LocalBoxFuture<'static, turmoil::Result>,
 }
 
@@ -39,11 +43,15 @@ macro_rules! scenario {
         Scenario {
             name: stringify!($name),
             about: $about,
-            nodes: $nodes,
+            plan: |seed| Plan::of(seed, $nodes),
+            covers: &[],
             play: |world| Box::pin($name::play(world)),
         }
     };
 }
+
+/// So many seeds of a scenario with a schedule are enough for each of its faults to happen.
+pub const COVERING_SEEDS: u64 = 20;
 
 /// All of them.
 pub const ALL: &[Scenario] = &[
@@ -92,17 +100,32 @@ pub const ALL: &[Scenario] = &[
         3,
         "both followers are lost, or one called dead: an operator recovers, they join the new generation"
     ),
+    Scenario {
+        name: "spot_storm",
+        about: "a minute of random faults on 5 to 10 machines, of which the voters' majority is spared",
+        plan: spot_storm::plan,
+        covers: spot_storm::COVERS,
+        play: |world| Box::pin(spot_storm::play(world)),
+    },
+    Scenario {
+        name: "evict_in_turn",
+        about: "of ten machines a voter vanishes every 20 s; the quorum is never lost",
+        plan: evict_in_turn::plan,
+        covers: &["fault: lose"],
+        play: |world| Box::pin(evict_in_turn::play(world)),
+    },
 ];
 
-/// The scenario of a name.
+/// The scenario of a name, which may have hyphens.
 pub fn find(name: &str) -> Option<&'static Scenario> {
+    let name = name.replace('-', "_");
     ALL.iter().find(|scenario| scenario.name == name)
 }
 
 impl Scenario {
     /// What to simulate for a seed.
     pub fn plan(&self, seed: u64) -> Plan {
-        Plan::of(seed, self.nodes)
+        (self.plan)(seed)
     }
 
     /// Its own part of a run.

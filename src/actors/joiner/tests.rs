@@ -216,3 +216,29 @@ async fn a_founder_accepts_no_other_founders_cluster_meanwhile() {
     assert!(founder.send(form(OURS)).await.unwrap().is_ok());
     assert!(founder.send(form(OTHERS)).await.unwrap().is_err());
 }
+
+#[actix::test]
+async fn nobody_founds_beside_a_cluster_whose_leader_called() {
+    let empty = |seed: u16| (seed, u64::from(seed), None, false);
+    let all_empty = answers(&[empty(1), empty(2), empty(3)]);
+    let mut joiner = joiner(1);
+    assert_eq!(joiner.next(&all_empty), Next::Found);
+    joiner.missed_by = Some(contact(4).address);
+    assert_eq!(joiner.next(&all_empty), Next::Wait);
+    let with_leader = answers(&[empty(1), empty(2), empty(3), (4, 4, Some(OTHERS), true)]);
+    assert_eq!(joiner.next(&with_leader), at(4));
+}
+
+#[actix::test]
+async fn who_is_about_to_found_waits_for_a_leaders_call() {
+    tokio::time::pause();
+    let mut patience = Patience::default();
+    assert!(!patience.lasts(false));
+    assert!(patience.lasts(true));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(patience.lasts(true));
+    assert!(!patience.lasts(false), "a seed fell silent");
+    assert!(patience.lasts(true), "and the wait begins anew");
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(!patience.lasts(true));
+}

@@ -67,6 +67,7 @@ async fn open_of(
 ) -> (LinkId, mpsc::Receiver<LinkUp>) {
     let (answers, said) = mpsc::channel(ANSWERS_MAX);
     let opened = LinkOpened {
+        leader: String::new(),
         cluster,
         term,
         to,

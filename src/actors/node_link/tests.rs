@@ -28,6 +28,7 @@ impl Handler<LinkReady> for Ready {
 
 fn target() -> Target {
     Target {
+        leader: String::new(),
         name: "n1".into(),
         id: PeerId(1),
         address: ADDRESS.into(),

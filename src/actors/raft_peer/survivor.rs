@@ -144,6 +144,7 @@ impl RaftPeer {
             term: relic.raft.status(self.clock.now()).term,
             leader: None,
             contacts: relic.contacts.clone(),
+            configuration: relic.configuration.clone(),
             leads: false,
         };
         self.neighbours.published.do_send(Published {

@@ -42,6 +42,7 @@ fn published(members: &[u16], leader: Option<u64>) -> Published {
             term: 1,
             leader: leader.map(PeerId),
             contacts: Arc::new(contacts),
+            configuration: Arc::default(),
             leads: false,
         },
     }

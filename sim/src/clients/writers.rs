@@ -3,22 +3,16 @@
 //!
 //! Deliberately without retries: a write whose answer was an error or never came promises nothing.
 
-use std::time::Duration;
-
-use kagero::cli::client::Client;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use super::{CONFIG_MAPS, anybody};
 use crate::world::World;
 
 /// Writers at once; one that waits for a dead node does not stop the others.
 const WRITERS: usize = 3;
 /// Between two writes of one writer.
 const PAUSE_MS: (u64, u64) = (50, 400);
-/// A write or read without an answer in this time promises nothing.
-const DEADLINE: Duration = Duration::from_secs(4);
-/// Where the ConfigMaps are.
-pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// Starts them; they end after [`World::stop_writing`].
 pub(crate) fn start(world: &World) -> Vec<JoinHandle<()>> {
@@ -39,7 +33,7 @@ async fn write(world: World, writer: usize) {
             "metadata": { "name": name, "labels": { "written-by": "writers" } },
             "data": { "number": number.to_string() },
         });
-        if let Ok(written) = client(&world).post(CONFIG_MAPS, &object).await {
+        if let Ok(written) = anybody(&world).0.post(CONFIG_MAPS, &object).await {
             let revision = written["metadata"]["resourceVersion"]
                 .as_str()
                 .and_then(|revision| revision.parse().ok());
@@ -55,7 +49,7 @@ async fn write(world: World, writer: usize) {
 
 /// A read that began after the acknowledgement must see the write, whichever node answers.
 async fn read_back(world: &World, name: &str) {
-    let client = client(world);
+    let (client, _) = anybody(world);
     if let Err(error) = client.get(&format!("{CONFIG_MAPS}/{name}")).await
         && error.code() == Some(404)
     {
@@ -64,12 +58,4 @@ async fn read_back(world: &World, name: &str) {
             "stale read: {name} was acknowledged, and {from} says it does not exist"
         ));
     }
-}
-
-fn client(world: &World) -> Client {
-    let machines: Vec<&str> = world.machines().collect();
-    let chosen = world.chance(0..=machines.len() as u64 - 1);
-    world
-        .client(machines[usize::try_from(chosen).expect("a handful of machines")])
-        .with_deadline(DEADLINE)
 }

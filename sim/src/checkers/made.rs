@@ -1,0 +1,75 @@
+//! Small histories for the checkers' own tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kagero::store::{Event, Record, Revision};
+use serde_json::json;
+
+use crate::clients::contenders::{MARK, POOL};
+use crate::history::{Answer, Moment, Operation, Request};
+use crate::truth::{Content, Truth, WATCHED};
+
+/// One change: when, of what, what it was (and since when), what it says now.
+pub(super) type Made<'a> = (
+    Revision,
+    &'a str,
+    Option<(Revision, &'a str)>,
+    Option<&'a str>,
+);
+
+/// What an object with this mark says.
+pub(super) fn content(mark: &str) -> Content {
+    let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    Content {
+        labels: BTreeMap::from([pair(POOL), pair(("side", mark))]),
+        data: BTreeMap::from([pair((MARK, mark))]),
+    }
+}
+
+fn record(revision: Revision, mark: &str) -> Record {
+    let Content { labels, data } = content(mark);
+    let object = json!({ "metadata": { "labels": labels }, "data": data });
+    Record {
+        create_revision: revision,
+        mod_revision: revision,
+        version: 1,
+        value: Bytes::from(object.to_string()),
+    }
+}
+
+/// A store's history; changes of one revision stand together.
+pub(super) fn made(changes: &[Made<'_>]) -> Truth {
+    let mut truth = Truth::default();
+    let event = |(revision, name, was, is): &Made<'_>| Event {
+        revision: *revision,
+        key: Arc::from(format!("{WATCHED}{name}")),
+        previous: was.map(|(since, mark)| record(since, mark)),
+        current: is.map(|mark| record(*revision, mark)),
+    };
+    for changes in changes.chunk_by(|one, next| one.0 == next.0) {
+        let events: Vec<Event> = changes.iter().map(event).collect();
+        truth.add("n1", &events).expect("made once");
+    }
+    truth
+}
+
+/// A request with its answer.
+pub(super) fn operation(
+    name: &str,
+    called: Moment,
+    returned: Moment,
+    request: Request,
+    answer: Answer,
+) -> Operation {
+    Operation {
+        client: 0,
+        node: "n1".to_owned(),
+        name: name.to_owned(),
+        called,
+        returned,
+        request,
+        answer,
+    }
+}

@@ -1,0 +1,209 @@
+//! Does a schedule's faults when their time has come, to whom they are meant for then, if that is safe.
+//!
+//! Safe is what leaves a majority of the voters able (`quorum.rs`). A fault that is not safe yet waits for a while and is
+//! left out then. Deliberately the only judge: a schedule may say anything, so that shrinking one cannot break it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kagero::raft::PeerId;
+
+use super::quorum::majority_survives;
+use super::{Fault, Planned, Schedule, Target};
+use crate::scenarios::steps::leader;
+use crate::world::{Fault as Deed, World};
+
+/// A fault that is not safe, or finds nobody, is left out after this time.
+const WAIT: Duration = Duration::from_secs(8);
+/// A machine out of reach for longer may lose its pods to other machines: they are replaced after 15 s without a sign
+/// of life, and reaching it again takes the leader some seconds.
+const UNHEARD_MAX: Duration = Duration::from_secs(8);
+/// Two faults of a machine so close to each other may count as one silence.
+const BREATH: Duration = Duration::from_secs(10);
+
+/// The faults of one schedule, as they are done.
+pub struct Injector {
+    began: Duration,
+    /// Latest first.
+    due: Vec<Planned>,
+    waiting: Vec<Planned>,
+    active: Vec<Active>,
+    /// When a machine was last out of reach.
+    heard_again: BTreeMap<String, Duration>,
+}
+
+/// A fault that goes on.
+struct Active {
+    fault: Fault,
+    machine: String,
+    until: Duration,
+}
+
+impl Injector {
+    /// Begins now.
+    pub fn new(schedule: &Schedule, now: Duration) -> Self {
+        Self {
+            began: now,
+            due: schedule.faults().iter().rev().copied().collect(),
+            waiting: Vec::new(),
+            active: Vec::new(),
+            heard_again: BTreeMap::new(),
+        }
+    }
+
+    /// Whether all has been done and undone.
+    pub fn is_over(&self) -> bool {
+        self.due.is_empty() && self.waiting.is_empty() && self.active.is_empty()
+    }
+
+    /// The next thing to do now, if any. To be called again once it is done.
+    pub fn next(&mut self, now: Duration, world: &World) -> Option<Deed> {
+        let over = self.active.iter().position(|active| active.until <= now);
+        if let Some(at) = over {
+            let Active { fault, machine, .. } = self.active.remove(at);
+            self.heard_again.insert(machine.clone(), now);
+            return Some(undo(fault, machine));
+        }
+        while let Some(next) = self
+            .due
+            .pop_if(|next| self.began + millis(next.at_ms) <= now)
+        {
+            self.waiting.push(next);
+        }
+        let mut at = 0;
+        while at < self.waiting.len() {
+            let planned = self.waiting[at];
+            if let Some(machine) = self.victim(&planned, world) {
+                self.waiting.remove(at);
+                return Some(self.begin(&planned, machine, now, world));
+            }
+            if self.began + millis(planned.at_ms) + WAIT <= now {
+                self.waiting.remove(at);
+                world.count(&format!("left out: {}", planned.fault.name()), 1);
+                world.note_at(now, &format!("left out: {planned}"));
+            } else {
+                at += 1;
+            }
+        }
+        None
+    }
+
+    /// The machine that a fault is meant for, if it may have it now.
+    fn victim(&self, planned: &Planned, world: &World) -> Option<String> {
+        let machine = find(planned.target, world)?;
+        let busy = self.active.iter().any(|active| {
+            active.machine == machine && active.fault.hampers() == planned.fault.hampers()
+        });
+        if busy || !world.is_running(&machine) {
+            return None;
+        }
+        let safe = !planned.fault.hampers() || self.is_safe(&machine, world);
+        safe.then_some(machine)
+    }
+
+    /// Whether the voters keep their majority if this machine cannot do its part either.
+    fn is_safe(&self, machine: &str, world: &World) -> bool {
+        let hampered = |name: &str| {
+            let mut active = self.active.iter();
+            active.any(|active| active.machine == name && active.fault.hampers())
+        };
+        majority_survives(world, machine, hampered)
+    }
+
+    fn begin(&mut self, planned: &Planned, machine: String, now: Duration, world: &World) -> Deed {
+        let Planned { fault, for_ms, .. } = *planned;
+        world.count(&format!("fault: {}", fault.name()), 1);
+        world.count(&format!("pattern: {}", planned.pattern.name()), 1);
+        world.note_at(now, &format!("planned {planned} hits {machine}"));
+        let heard = self.heard_again.get(&machine);
+        let again = heard.is_some_and(|heard| now < *heard + BREATH);
+        if fault.hampers() && (millis(for_ms) > UNHEARD_MAX || again) {
+            world.disturb(&machine);
+        }
+        if fault != Fault::Restart {
+            self.active.push(Active {
+                fault,
+                machine: machine.clone(),
+                until: now + millis(for_ms),
+            });
+        }
+        done(fault, machine)
+    }
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn done(fault: Fault, machine: String) -> Deed {
+    match fault {
+        Fault::Lose => Deed::LoseMachine(machine),
+        Fault::Restart => Deed::RestartProcess(machine),
+        Fault::CutOff => Deed::CutOff(machine),
+        Fault::Mute => Deed::Mute(machine),
+        Fault::Deaf => Deed::Deafen(machine),
+        Fault::Slow(latency_ms) => Deed::Slow(machine, latency_ms),
+        Fault::Pause => Deed::Pause(machine),
+        Fault::Skew { percent, jump_ms } => Deed::Skew(machine, percent, jump_ms.into()),
+    }
+}
+
+fn undo(fault: Fault, machine: String) -> Deed {
+    match fault {
+        Fault::Lose => Deed::ReturnMachine(machine),
+        Fault::Restart => unreachable!("a restart has no duration"),
+        Fault::CutOff | Fault::Mute | Fault::Deaf => Deed::Heal(machine),
+        Fault::Slow(_) => Deed::Slow(machine, 0),
+        Fault::Pause => Deed::Resume(machine),
+        Fault::Skew { jump_ms, .. } => Deed::Skew(machine, 100, -i64::from(jump_ms)),
+    }
+}
+
+/// Whom a target means now.
+fn find(target: Target, world: &World) -> Option<String> {
+    if let Target::Machine(number) = target {
+        let mut machines = world.machines();
+        return machines
+            .find(|name| *name == format!("n{number}"))
+            .map(str::to_owned);
+    }
+    let leader = leader(world)?;
+    let known = world.known();
+    let configuration = &known.get(&leader)?.standing.configuration;
+    let incarnations = world.incarnations();
+    let those = |wanted: &dyn Fn(&PeerId) -> bool| -> Vec<String> {
+        let others = incarnations.iter().filter(|(name, _)| **name != leader);
+        let wanted = others.filter(|(_, id)| wanted(id));
+        wanted.map(|(name, _)| name.clone()).collect()
+    };
+    let is_voter = |id: &PeerId| configuration.voters.contains(id);
+    let is_learner = |id: &PeerId| configuration.learners.contains(id);
+    let (all, number) = match target {
+        Target::Leader => return Some(leader),
+        Target::Follower(number) => (those(&is_voter), number),
+        Target::Learner(number) => (those(&is_learner), number),
+        Target::Worker(number) => (those(&|id| !is_voter(id) && !is_learner(id)), number),
+        Target::Machine(_) => unreachable!("was found by its name"),
+    };
+    let at = usize::from(number).checked_rem(all.len())?;
+    Some(all[at].clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Trace;
+    use crate::world::Plan;
+
+    #[test]
+    fn a_fault_that_finds_nobody_waits_and_is_left_out() {
+        let world = World::new(&Plan::of(1, 3), &Trace::none());
+        let schedule = "0 lose leader 1000 single".parse().unwrap();
+        let mut injector = Injector::new(&schedule, Duration::ZERO);
+        assert_eq!(injector.next(Duration::ZERO, &world), None);
+        assert!(!injector.is_over());
+        assert_eq!(injector.next(WAIT, &world), None);
+        assert!(injector.is_over());
+        assert_eq!(world.coverage().of("left out: lose"), 1);
+    }
+}

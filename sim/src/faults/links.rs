@@ -1,0 +1,106 @@
+//! What each link between hosts must be, given all faults of the moment; overlapping faults neither undo nor hide each
+//! other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::cluster::LATENCY_MS;
+use crate::world::{CLIENT, World};
+
+/// Who suffers what. Clients reach whoever is not lost, and are as far away from a slow machine as everybody.
+#[derive(Debug, Default)]
+pub struct Links {
+    /// Off the network altogether.
+    pub lost: BTreeSet<String>,
+    /// Machines that no other hears, and that hear no other.
+    pub cut: BTreeSet<String>,
+    /// Machines that no other hears.
+    pub mute: BTreeSet<String>,
+    /// Machines that hear no other.
+    pub deaf: BTreeSet<String>,
+    /// One-way latency of each message from or to them, in milliseconds.
+    pub slow: BTreeMap<String, u32>,
+    /// What links have now, where it is not the usual latency.
+    slowed: BTreeMap<(String, String), u32>,
+}
+
+impl Links {
+    fn is_cut(&self, from: &str, to: &str) -> bool {
+        let lost = self.lost.contains(from) || self.lost.contains(to);
+        let silent = || {
+            let cut = self.cut.contains(from) || self.cut.contains(to);
+            cut || self.mute.contains(from) || self.deaf.contains(to)
+        };
+        lost || (from != CLIENT && to != CLIENT && silent())
+    }
+
+    fn latency(&self, one: &str, other: &str) -> Option<u32> {
+        self.slow.get(one).max(self.slow.get(other)).copied()
+    }
+
+    /// Makes turmoil's links so.
+    pub fn sync(&mut self, sim: &turmoil::Sim<'_>, world: &World) {
+        let hosts: Vec<String> = world
+            .machines()
+            .chain([CLIENT])
+            .map(str::to_owned)
+            .collect();
+        for (at, from) in hosts.iter().enumerate() {
+            for to in hosts.iter().filter(|to| *to != from) {
+                let cut = self.is_cut(from, to);
+                match (world.cuts().set(from, to, cut), cut) {
+                    (false, _) => {}
+                    (true, true) => sim.partition_oneway(from.as_str(), to.as_str()),
+                    (true, false) => sim.repair_oneway(from.as_str(), to.as_str()),
+                }
+            }
+            for to in &hosts[at + 1..] {
+                self.sync_latency(sim, from, to);
+            }
+        }
+    }
+
+    fn sync_latency(&mut self, sim: &turmoil::Sim<'_>, one: &str, other: &str) {
+        let pair = (one.to_owned(), other.to_owned());
+        let wanted = self.latency(one, other);
+        if self.slowed.get(&pair).copied() == wanted {
+            return;
+        }
+        let millis = Duration::from_millis;
+        if let Some(latency) = wanted {
+            self.slowed.insert(pair, latency);
+            sim.set_link_latency(one, other, millis(latency.into()));
+        } else {
+            self.slowed.remove(&pair);
+            sim.set_link_latency(one, other, millis(LATENCY_MS.0));
+            sim.set_link_max_message_latency(one, other, millis(LATENCY_MS.1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_faults_do_not_undo_each_other() {
+        let mut links = Links::default();
+        links.cut.extend(["n1".to_owned(), "n2".to_owned()]);
+        assert!(links.is_cut("n1", "n2") && links.is_cut("n2", "n3"));
+        assert!(!links.is_cut("n1", CLIENT), "clients still reach it");
+        links.cut.remove("n1");
+        assert!(links.is_cut("n1", "n2"), "n2 is cut off still");
+        assert!(!links.is_cut("n1", "n3"));
+    }
+
+    #[test]
+    fn one_way_is_one_way() {
+        let mut links = Links::default();
+        links.mute.insert("n1".to_owned());
+        links.deaf.insert("n2".to_owned());
+        assert!(links.is_cut("n1", "n3") && !links.is_cut("n3", "n1"));
+        assert!(links.is_cut("n3", "n2") && !links.is_cut("n2", "n3"));
+        links.lost.insert("n3".to_owned());
+        assert!(links.is_cut("n3", CLIENT) && links.is_cut(CLIENT, "n3"));
+    }
+}

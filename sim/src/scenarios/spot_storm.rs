@@ -1,0 +1,70 @@
+//! A minute of what Spot machines go through: five to ten of them vanish, come back, restart, are cut off one way or both,
+//! are slow, paused or told a wrong time, alone and together. The faults never take a majority of the current voters.
+//!
+//! Deliberately without an expectation of its own while it lasts: what must hold all the time is in `checkers`, and that
+//! all is well again soon after is in `settle.rs`.
+
+use std::time::Duration;
+
+use super::steps::{all_running, deploy, formed, leader};
+use super::until;
+use crate::faults::draw::{Shape, draw};
+use crate::world::{Plan, Storm, World};
+
+const PODS: usize = 6;
+const MACHINES: (u64, u64) = (5, 10);
+/// The faults begin after formation (at most 20 s), take a minute and at most half a minute more to end; then there is a
+/// minute for the cluster to be whole and one for its pods.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What a batch of these must have seen.
+pub(super) const COVERS: &[&str] = &[
+    "fault: lose",
+    "fault: restart",
+    "fault: cut-off",
+    "fault: mute",
+    "fault: deaf",
+    "fault: slow",
+    "fault: pause",
+    "fault: skew",
+    "pattern: single",
+    "pattern: together",
+    "pattern: swizzle",
+    "pattern: rolling",
+    "pattern: join-storm",
+    "raft: election_won",
+    "raft: snapshot_sent",
+    "raft: snapshot_installed",
+    "membership: joint change",
+    "membership: promotion",
+    "watch: 410 Gone",
+    "cluster: node NotReady",
+    "client: conflict",
+];
+
+pub(super) fn plan(seed: u64) -> Plan {
+    // Neighbouring seeds differ in size, so that a small batch has all of them.
+    let machines = MACHINES.0 + seed % (MACHINES.1 - MACHINES.0 + 1);
+    let shape = Shape::storm(u8::try_from(machines).expect("at most ten"));
+    Plan {
+        limit: LIMIT,
+        schedule: draw(seed, &shape),
+        ..Plan::of(seed, usize::try_from(machines).expect("at most ten"))
+    }
+}
+
+pub(super) async fn play(world: World) -> turmoil::Result {
+    let first = formed(&world).await;
+    deploy(&world, &world.client(&first), PODS).await?;
+    world.unleash();
+    until(&world, "the storm's end", async || {
+        (world.storm() == Storm::Over).then_some(())
+    })
+    .await;
+    until(&world, "all pods running again", async || {
+        let leader = leader(&world)?;
+        all_running(&world, &world.client(&leader), PODS).await
+    })
+    .await;
+    Ok(())
+}

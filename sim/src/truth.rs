@@ -1,0 +1,270 @@
+//! What the replicas applied, change by change: the history of the store against which everything that clients saw is
+//! judged.
+//!
+//! Each node's own published events are tapped where its API's watches begin, below HTTP. Whatever a majority committed is
+//! applied one by one by some replica, so the union over all replicas has no gap; where one is there all the same
+//! (everybody who applied it died at once), [`Truth::gaps`] names it and the checkers judge nothing that touches it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use actix::Recipient;
+use kagero::actors::doors::Known;
+use kagero::actors::messages::Watch;
+use kagero::store::{Event, Record, Revision};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::world::World;
+
+/// Keys of the objects that clients write and watch.
+pub const WATCHED: &str = "configmaps/default/";
+/// A tap that was refused, because its replica is being replaced, tries again after this.
+const AGAIN_MS: u64 = 50;
+
+/// What a client sees of a ConfigMap, beside its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Content {
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `data`.
+    pub data: BTreeMap<String, String>,
+}
+
+impl Content {
+    /// Of an object as JSON.
+    pub fn of(object: &Value) -> Self {
+        let map = |value: &Value| -> BTreeMap<String, String> {
+            let entries = value.as_object().into_iter().flatten();
+            let texts =
+                entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+            texts.collect()
+        };
+        Self {
+            labels: map(&object["metadata"]["labels"]),
+            data: map(&object["data"]),
+        }
+    }
+}
+
+/// An object at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The revision of its last change.
+    pub revision: Revision,
+    /// What it said.
+    pub content: Rc<Content>,
+}
+
+/// One change of one watched object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub revision: Revision,
+    /// The object's name.
+    pub name: String,
+    /// Before, `None` if it was not there.
+    pub previous: Option<State>,
+    /// After, `None` if it is gone.
+    pub current: Option<State>,
+}
+
+/// Two replicas applied different things.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{node} applied something else at revision {revision} than {first}")]
+pub struct Differs {
+    /// The revision.
+    pub revision: Revision,
+    /// Who applied it first.
+    pub first: String,
+    /// Who applied something else.
+    pub node: String,
+}
+
+/// Everything applied, by revision.
+///
+/// Invariant: the changes of one revision are all there or none is.
+#[derive(Debug, Default)]
+pub struct Truth {
+    revisions: BTreeMap<Revision, Applied>,
+}
+
+#[derive(Debug)]
+struct Applied {
+    by: String,
+    digest: u64,
+    changes: Vec<Change>,
+}
+
+impl Truth {
+    /// A replica applied these, which are all of one revision. Gives whether that is news.
+    pub fn add(&mut self, node: &str, events: &[Event]) -> Result<bool, Differs> {
+        let Some(first) = events.first() else {
+            return Ok(false);
+        };
+        let (revision, digest) = (first.revision, digest(events));
+        if let Some(applied) = self.revisions.get(&revision) {
+            if applied.digest == digest {
+                return Ok(false);
+            }
+            return Err(Differs {
+                revision,
+                first: applied.by.clone(),
+                node: node.to_owned(),
+            });
+        }
+        let changes = events.iter().filter_map(change).collect();
+        let by = node.to_owned();
+        let applied = Applied {
+            by,
+            digest,
+            changes,
+        };
+        self.revisions.insert(revision, applied);
+        Ok(true)
+    }
+
+    /// The changes of watched objects after one revision up to another, in order.
+    pub fn changes(&self, after: Revision, up_to: Revision) -> impl Iterator<Item = &Change> {
+        let range = after + 1..=up_to.max(after + 1);
+        self.revisions
+            .range(range)
+            .filter(move |(revision, _)| **revision <= up_to)
+            .flat_map(|(_, applied)| &applied.changes)
+    }
+
+    /// All changes of watched objects, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Change> {
+        self.revisions.values().flat_map(|applied| &applied.changes)
+    }
+
+    /// Revisions that nobody was seen applying, as (after, before), of those from the first seen on.
+    pub fn gaps(&self) -> Vec<(Revision, Revision)> {
+        let mut gaps = Vec::new();
+        let mut last = 0;
+        for revision in self.revisions.keys() {
+            if *revision != last + 1 {
+                gaps.push((last, *revision));
+            }
+            last = *revision;
+        }
+        gaps
+    }
+
+    /// The newest revision seen.
+    pub fn newest(&self) -> Revision {
+        self.revisions
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+fn state(record: &Record) -> State {
+    // The store holds what the API admitted, which is JSON; anything else shows as an empty object and is found.
+    let object: Value = serde_json::from_slice(&record.value).unwrap_or_default();
+    State {
+        revision: record.mod_revision,
+        content: Rc::new(Content::of(&object)),
+    }
+}
+
+fn change(event: &Event) -> Option<Change> {
+    let name = event.key.strip_prefix(WATCHED)?;
+    Some(Change {
+        revision: event.revision,
+        name: name.to_owned(),
+        previous: event.previous.as_ref().map(state),
+        current: event.current.as_ref().map(state),
+    })
+}
+
+/// FNV-1a over keys and records.
+fn digest(events: &[Event]) -> u64 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut feed = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+        hash = hash.wrapping_mul(PRIME);
+    };
+    for event in events {
+        feed(event.key.as_bytes());
+        for record in [&event.previous, &event.current] {
+            let version = record.as_ref().map_or(0, |record| record.version);
+            let changed = record.as_ref().map_or(0, |record| record.mod_revision);
+            feed(&version.to_le_bytes());
+            feed(&changed.to_le_bytes());
+        }
+        if let Some(record) = &event.current {
+            feed(&record.value);
+        }
+    }
+    hash
+}
+
+/// Listens to what a node's replica applies, for as long as its process lives.
+pub(crate) async fn tap(
+    world: World,
+    node: String,
+    watch: Recipient<Watch>,
+    mut known: watch::Receiver<Option<Known>>,
+) {
+    loop {
+        let Ok(revision) = known
+            .wait_for(Option::is_some)
+            .await
+            .map(|known| known.as_ref().map_or(0, |known| known.view.revision()))
+        else {
+            return;
+        };
+        // A founder's history reaches back to the beginning; who was sent a snapshot knows nothing from before.
+        for after in [0, revision] {
+            let prefix = String::new();
+            match watch.send(Watch { prefix, after }).await {
+                Ok(Ok(mut subscription)) => {
+                    record(&world, &node, &subscription.backlog);
+                    while let Some(batch) = subscription.events.recv().await {
+                        record(&world, &node, &batch);
+                    }
+                    break;
+                }
+                Ok(Err(_)) => {}
+                Err(_) => return,
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(AGAIN_MS)).await;
+    }
+}
+
+fn record(world: &World, node: &str, events: &[Event]) {
+    for transaction in events.chunk_by(|one, next| one.revision == next.revision) {
+        match world.truth().add(node, transaction) {
+            Ok(true) => transaction.iter().for_each(|event| cover(world, event)),
+            Ok(false) => {}
+            Err(differs) => world.report_broken(differs.to_string()),
+        }
+    }
+}
+
+/// Counts what is noteworthy among the changes.
+fn cover(world: &World, event: &Event) {
+    let ready = |record: &Option<Record>| {
+        let node: Value = serde_json::from_slice(&record.as_ref()?.value).ok()?;
+        let conditions = node["status"]["conditions"].as_array()?;
+        let ready = conditions.iter().find(|one| one["type"] == "Ready")?;
+        Some(ready["status"] == "True")
+    };
+    match event.key.split('/').next() {
+        Some("pods") if event.previous.is_none() => world.count("cluster: pod created", 1),
+        Some("pods") if event.current.is_none() => world.count("cluster: pod removed", 1),
+        Some("nodes") => match (ready(&event.previous), ready(&event.current)) {
+            (Some(true), Some(false)) => world.count("cluster: node NotReady", 1),
+            (Some(false), Some(true)) => world.count("cluster: node Ready again", 1),
+            _ => {}
+        },
+        _ => {}
+    }
+}
