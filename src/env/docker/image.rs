@@ -65,7 +65,8 @@ impl Program {
     pub(super) fn content(&self, entrypoint: &[String]) -> io::Result<String> {
         let mut all = Vec::new();
         for (file, inside) in self.files() {
-            all.push((inside, file_hash(&file)?));
+            let mode = fs::metadata(&file)?.mode();
+            all.push((inside, mode, file_hash(&file)?));
         }
         Ok(format!("{:016x}", fingerprint(&(all, entrypoint))))
     }
@@ -189,6 +190,8 @@ fn interpreter(elf: &[u8]) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -238,6 +241,12 @@ mod tests {
             other[at] = 8;
             assert_ne!(write(&other).1, first.1, "byte {at}");
         }
+        let closed = fs::Permissions::from_mode(0o600);
+        let before = write(&content).1;
+        fs::set_permissions(&path, closed).unwrap();
+        let program = Program::static_file(&path);
+        let after = program.content(&["/program".to_owned()]).unwrap();
+        assert_ne!(before, after, "it could not be executed");
         let mut longer = content;
         longer.push(0);
         assert_ne!(write(&longer).1, first.1);
