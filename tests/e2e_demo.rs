@@ -181,7 +181,7 @@ fn an_image_that_cannot_be_had_is_told_and_ends_it_early() {
     for part in [
         "waiting: ",
         "ErrImagePull",
-        "error: no pod can run: 0 of 3; 3 pods: ",
+        "error: no pod can run: 0 of 3; ",
     ] {
         assert!(progress.contains(part), "{part} is missing in:\n{progress}");
     }

@@ -164,7 +164,7 @@ pub async fn collect() {
 }
 
 /// Directories that nobody lives in, locked, so that no other start collects them too.
-fn orphans(parent: &Path) -> Vec<(PathBuf, Option<File>)> {
+fn orphans(parent: &Path) -> Vec<(PathBuf, File)> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new(); // not there, or another user's
     };
@@ -186,18 +186,18 @@ fn is_ours(path: &Path) -> bool {
     }) && fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
-/// The lock of a directory that nobody holds; its owner was killed before it made one, if there is none.
-fn orphaned(path: &Path) -> Option<Option<File>> {
-    match File::open(path.join(LOCK)) {
-        // What cannot be told counts as living.
-        Ok(lock) => held(&lock).unwrap_or(false).then_some(Some(lock)),
+/// The lock of a directory that nobody holds. What cannot be told counts as living.
+fn orphaned(path: &Path) -> Option<File> {
+    let lock = match File::open(path.join(LOCK)) {
+        // Its owner was killed before it made one, or is about to.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let age = fs::metadata(path).and_then(|meta| meta.modified());
-            let age = age.ok().and_then(|made| age_of(made));
-            age.is_some_and(|age| age > MADE_WITHIN).then_some(None)
+            let made = fs::metadata(path).and_then(|meta| meta.modified());
+            age_of(made.ok()?).filter(|age| *age > MADE_WITHIN)?;
+            File::create_new(path.join(LOCK)).ok()?
         }
-        Err(_) => None,
-    }
+        lock => lock.ok()?,
+    };
+    held(&lock).unwrap_or(false).then_some(lock)
 }
 
 #[expect(

@@ -190,13 +190,11 @@ fn address(text: &str) -> Result<String, String> {
     let within = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    let is_host = match within {
-        Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let inner = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-            !host.is_empty() && host.chars().all(inner)
-        }
-    };
+    let inner = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_host = within.map_or_else(
+        || !host.is_empty() && host.chars().all(inner),
+        |ip| ip.parse::<Ipv6Addr>().is_ok(),
+    );
     if !is_host {
         return Err(expected.into());
     }
