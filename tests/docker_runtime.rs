@@ -372,6 +372,7 @@ async fn a_build_replaces_the_image_of_the_one_before() {
     assert_ne!(first_name, again_name);
     let sandbox_id = runtime.start_sandbox(&sandbox("u")).await.unwrap().id;
     let mut spec = container("u", &sandbox_id, "");
+    (spec.command, spec.args) = (Vec::new(), Vec::new());
     spec.image.clone_from(&again_name);
     let user = runtime.start_container(&spec).await.unwrap().id;
     content.push(0);
