@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +61,7 @@ impl Directory {
         for parent in parents() {
             for _ in 0..NAME_TRIES_MAX {
                 let path = parent.join(format!("{PREFIX}{:08x}", entropy.next_u32()));
-                match Self::make(&path) {
+                match Self::make(&path, mode) {
                     Ok(Some(lock)) => {
                         let directory = Self {
                             path,
@@ -69,8 +69,6 @@ impl Directory {
                             kept: false,
                         };
                         fs::write(directory.path.join(RUNTIME), flag(runtime))?;
-                        // Not left to the umask.
-                        fs::set_permissions(&directory.path, fs::Permissions::from_mode(mode))?;
                         return Ok(directory);
                     }
                     Ok(None) => {} // taken for an orphan in the moment before it was locked
@@ -85,9 +83,13 @@ impl Directory {
         Err(error).with_context(|| format!("creating {}", path.display()))
     }
 
-    fn make(path: &Path) -> io::Result<Option<File>> {
+    fn make(path: &Path, mode: u32) -> io::Result<Option<File>> {
         fs::DirBuilder::new().mode(0o700).create(path)?;
-        let lock = match File::create_new(path.join(LOCK)) {
+        // Not left to the umask.
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        let mut private = File::options();
+        private.read(true).write(true).create_new(true).mode(0o600);
+        let lock = match private.open(path.join(LOCK)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             lock => lock?,
         };
@@ -316,8 +318,12 @@ mod tests {
     fn only_what_nobody_holds_is_an_orphan() {
         let parent = tempfile::tempdir().unwrap();
         let at = |name: &str| parent.path().join(name);
-        let living = Directory::make(&at("kagero-00000001")).unwrap().unwrap();
-        let killed = Directory::make(&at("kagero-00000002")).unwrap().unwrap();
+        let living = Directory::make(&at("kagero-00000001"), 0o700)
+            .unwrap()
+            .unwrap();
+        let killed = Directory::make(&at("kagero-00000002"), 0o700)
+            .unwrap()
+            .unwrap();
         drop(killed);
         // Being made; not of this program's shape.
         fs::create_dir(at("kagero-00000003")).unwrap();
@@ -334,7 +340,7 @@ mod tests {
     fn a_lock_of_a_removed_directory_is_none() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("kagero-00000001");
-        let lock = Directory::make(&path).unwrap().unwrap();
+        let lock = Directory::make(&path, 0o700).unwrap().unwrap();
         drop(lock);
         let lock = File::open(path.join(LOCK)).unwrap();
         fs::remove_dir_all(&path).unwrap();
