@@ -180,6 +180,34 @@ fn recovers_under_a_watch(api: &str) {
     });
 }
 
+/// What was there is there, more can be written, and everybody can see what happened.
+fn serves_again(machines: &Machines, api: &str) {
+    assert_eq!(
+        machines.must(
+            "n1",
+            &["get", "configmap", "before", "-o", "jsonpath={.data.k}"]
+        ),
+        "v"
+    );
+    machines.must(
+        "n1",
+        &["create", "configmap", "after", "--from-literal=k=v"],
+    );
+    let (code, shown, _) = machines.kagero(&["status", "--server", &format!("http://{api}")]);
+    assert!(code == 0 && shown.contains("generation 1"), "{shown}");
+    assert!(
+        shown.contains("from generation 0 with the log of n1; may be lost: every write"),
+        "{shown}"
+    );
+    let metrics = ask(client(api).text("/metrics")).unwrap();
+    assert!(
+        metrics.contains("\nkagero_cluster_generation 1\n"),
+        "{metrics}"
+    );
+    let record = ["get", "-n", "kube-system", "configmap", "kagero-recovery-1"];
+    machines.must("n1", &record);
+}
+
 #[test]
 fn two_of_three_are_killed_for_good_and_an_operator_recovers() {
     let mut machines = three();
@@ -204,31 +232,7 @@ fn two_of_three_are_killed_for_good_and_an_operator_recovers() {
     shows_its_plan(&machines, &api);
     recovers_under_a_watch(&api);
 
-    assert_eq!(
-        machines.must(
-            "n1",
-            &["get", "configmap", "before", "-o", "jsonpath={.data.k}"]
-        ),
-        "v"
-    );
-    machines.must(
-        "n1",
-        &["create", "configmap", "after", "--from-literal=k=v"],
-    );
-    let (code, shown, _) = machines.kagero(&["status", "--server", &format!("http://{api}")]);
-    assert!(code == 0 && shown.contains("generation 1"), "{shown}");
-    assert!(
-        shown.contains("from generation 0 with the log of n1; may be lost: every write"),
-        "{shown}"
-    );
-    let metrics = ask(client(&api).text("/metrics")).unwrap();
-    assert!(
-        metrics.contains("\nkagero_cluster_generation 1\n"),
-        "{metrics}"
-    );
-    let record = ["get", "-n", "kube-system", "configmap", "kagero-recovery-1"];
-    machines.must("n1", &record);
-
+    serves_again(&machines, &api);
     let fresh: [String; 2] = free_addresses();
     for (name, listen) in ["n4", "n5"].into_iter().zip(&fresh) {
         machines.start(name, listen, &[]);
@@ -257,6 +261,25 @@ fn two_of_three_are_killed_for_good_and_an_operator_recovers() {
     );
     machines.must("n4", &["delete", "deployment", "web"]);
     running(&machines, "n4", 0);
+}
+
+/// The same pod runs again by the API, and an Event tells why.
+fn is_adopted(machines: &Machines, orphan: &Value) {
+    let adopted = until("the pod is adopted", SOON, || {
+        let pod = machines.kubectl("n1", &["get", "pod", "orphan", "-o", "json"]);
+        let pod: Value = serde_json::from_slice(&pod.stdout).map_err(|e| e.to_string())?;
+        is_running(&pod)
+            .then(|| pod.clone())
+            .ok_or_else(|| pod["status"].to_string())
+    });
+    assert_eq!(adopted["metadata"]["uid"], orphan["metadata"]["uid"]);
+    until("an event says so", SOON, || {
+        let events = machines.must("n1", &["get", "events"]);
+        let said = events
+            .lines()
+            .any(|line| line.contains("Adopted") && line.contains("orphan"));
+        said.then_some(()).ok_or(events)
+    });
 }
 
 #[test]
@@ -297,21 +320,7 @@ fn what_only_the_dead_knew_is_lost_and_what_runs_is_adopted() {
         String::from_utf8_lossy(&gone.stderr).contains("NotFound"),
         "{gone:?}"
     );
-    let adopted = until("the pod is adopted", SOON, || {
-        let pod = machines.kubectl("n1", &["get", "pod", "orphan", "-o", "json"]);
-        let pod: Value = serde_json::from_slice(&pod.stdout).map_err(|e| e.to_string())?;
-        is_running(&pod)
-            .then(|| pod.clone())
-            .ok_or_else(|| pod["status"].to_string())
-    });
-    assert_eq!(adopted["metadata"]["uid"], orphan["metadata"]["uid"]);
-    until("an event says so", SOON, || {
-        let events = machines.must("n1", &["get", "events"]);
-        let said = events
-            .lines()
-            .any(|line| line.contains("Adopted") && line.contains("orphan"));
-        said.then_some(()).ok_or(events)
-    });
+    is_adopted(&machines, &orphan);
     // What the node is told next comes after everything that it must run: by then it has killed what it would kill.
     run_on(&machines, "n1", "next", "n4");
     assert_eq!(
