@@ -40,6 +40,16 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     Ok(gauge)
 }
 
+fn events(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let (name, help) = (
+        "kagero_raft_events_total",
+        "What happened in this node's consensus",
+    );
+    let events = IntCounterVec::new(Opts::new(name, help), &["event"])?;
+    registry.register(Box::new(events.clone()))?;
+    Ok(events)
+}
+
 impl RaftMetrics {
     /// Registers the figures; fails if the registry has them already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -56,14 +66,6 @@ impl RaftMetrics {
             &["peer"],
         )?;
         registry.register(Box::new(lag.clone()))?;
-        let events = IntCounterVec::new(
-            Opts::new(
-                "kagero_raft_events_total",
-                "What happened in this node's consensus",
-            ),
-            &["event"],
-        )?;
-        registry.register(Box::new(events.clone()))?;
         Ok(Self {
             term: gauge(registry, "kagero_raft_term", "Raft term of this node")?,
             commit: gauge(
@@ -117,7 +119,7 @@ impl RaftMetrics {
                 "kagero_raft_log_bytes",
                 "Bytes of log entries that this node keeps",
             )?,
-            events,
+            events: events(registry)?,
             counted: Rc::default(),
             lag,
             lines: RefCell::default(),
