@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use sim::core_bench::BenchArgs;
+use sim::core_cli::CoreArgs;
 use sim::play::{Played, command, parting, play};
 use sim::scenarios::{ALL, Scenario, find};
 
@@ -21,6 +23,8 @@ Examples:
   sim run --scenario partition --seed 7 -v             one seed, its trace on stdout
   sim run --scenario partition --seed 7 --trace t.txt  the same into a file
   sim repeat --scenario partition --seed 7             twice; shows where the traces part
+  sim core --runs 100000                               consensus core and store alone, many short runs
+  sim core --seed 7 --runs 1 --trace                   one of them, its timeline on stdout
 
 Exit codes: 0 all runs held, 1 a run failed or two runs differ, 2 wrong usage.";
 
@@ -41,6 +45,8 @@ enum Command {
     List,
     /// Run a seed twice and compare the traces byte for byte.
     Repeat(Repeat),
+    Core(CoreArgs),
+    BenchCore(BenchArgs),
 }
 
 #[derive(Args)]
@@ -84,6 +90,8 @@ fn main() -> Result<ExitCode> {
         Command::List => list()?,
         Command::Run(run) => run_seeds(&run)?,
         Command::Repeat(repeat) => repeats(&repeat)?,
+        Command::Core(core) => sim::core_cli::run(&core)?,
+        Command::BenchCore(bench) => sim::core_bench::run(&bench)?,
     };
     Ok(if held {
         ExitCode::SUCCESS

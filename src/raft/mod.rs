@@ -7,7 +7,8 @@
 //! `node.rs` is the peer and its step function; the rules are `impl Raft` blocks in `election.rs`, `replication.rs`,
 //! `read.rs`, `snapshot.rs`, `membership.rs` and `transfer.rs`; what they act on is in `log.rs`, `progress.rs` and
 //! `leadership.rs`; `quorum.rs` counts. `roster.rs` plans membership and is called by the leader's shell, not by the
-//! core. Deliberately absent: forwarding of proposals, lease reads, and recovery from the loss of a majority, which
+//! core. [`Raft::log`] and its neighbours are a window to read through, and `show.rs` the words for it: the simulation's
+//! checkers and traces need both (`sim/src/core`). Deliberately absent: forwarding of proposals, lease reads, and recovery from the loss of a majority, which
 //! makes a new generation and so new peers.
 
 mod election;
@@ -21,10 +22,12 @@ mod quorum;
 mod read;
 mod replication;
 mod roster;
+pub mod show;
 mod snapshot;
 mod transfer;
 mod types;
 
+pub use log::Log;
 pub use message::{Chunk, Message};
 pub use node::Raft;
 pub use roster::{Candidate, Limits, plan_membership};

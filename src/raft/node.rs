@@ -17,7 +17,7 @@ use super::read::Forwarding;
 use super::snapshot::Incoming;
 use super::types::{
     BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId, Config, Configuration, Counters, Envelope, Input,
-    PeerId, Ready, Rejected, Role, Start, Status, Term,
+    PeerId, Ready, Rejected, Role, Start, Status, Term, Usage,
 };
 
 /// How many times the usual bytes are kept for members that listen but lag, beside as many as the snapshot that is
@@ -55,6 +55,8 @@ pub struct Raft {
     pub(super) incoming: Option<Incoming>,
     pub(super) counters: Counters,
     pub(super) now: Duration,
+    /// The last tick: what is looked at then must not wait while messages keep coming.
+    ticked: Duration,
     entropy: StdRng,
 }
 
@@ -97,6 +99,7 @@ impl Raft {
             incoming: None,
             counters: Counters::default(),
             now,
+            ticked: now,
             entropy,
         };
         if raft.log.configuration().voters.len() > 1 {
@@ -133,7 +136,7 @@ impl Raft {
         std::mem::take(&mut self.out.ready)
     }
 
-    /// When [`Input::Tick`] is next useful: never more than a heartbeat away. Ticking then makes elections as quick as
+    /// When [`Input::Tick`] is next useful: never more than a heartbeat after the last one. Ticking then makes elections as quick as
     /// their random delays allow; ticking at every half heartbeat is as safe.
     pub fn deadline(&self) -> Duration {
         let next = match &self.part {
@@ -141,7 +144,7 @@ impl Raft {
             _ if self.may_stand() => self.deadline,
             _ => Duration::MAX,
         };
-        next.min(self.now + self.config.heartbeat)
+        next.min(self.ticked + self.config.heartbeat)
     }
 
     /// What metrics and the membership plan need to know.
@@ -172,15 +175,46 @@ impl Raft {
         &self.counters
     }
 
-    pub(super) fn id(&self) -> PeerId {
+    /// What it keeps, against the bounds of [`Config`].
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage {
+            reads_waiting: self.forwarding.waiting(),
+            ..Usage::default()
+        };
+        if let Part::Leader(leadership) = &self.part {
+            usage.reads_waiting += leadership.reads_waiting();
+            usage.snapshot_bytes = leadership.image.as_ref().map_or(0, |i| i.data.len());
+            for progress in leadership.progress.values() {
+                let (messages, bytes) = progress.inflight();
+                usage.inflight_messages = usage.inflight_messages.max(messages);
+                usage.inflight_bytes = usage.inflight_bytes.max(bytes);
+            }
+        }
+        usage
+    }
+
+    /// This peer.
+    pub fn id(&self) -> PeerId {
         self.out.id
     }
 
-    pub(super) fn term(&self) -> Term {
+    /// Its term.
+    pub fn term(&self) -> Term {
         self.out.term
     }
 
-    pub(super) fn role(&self) -> Role {
+    /// The leader it follows, or itself.
+    pub fn leader(&self) -> Option<PeerId> {
+        self.leader
+    }
+
+    /// Its log, to read.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its role.
+    pub fn role(&self) -> Role {
         match self.part {
             Part::Follower => Role::Follower,
             Part::PreCandidate(_) => Role::PreCandidate,
@@ -247,6 +281,7 @@ impl Raft {
     }
 
     fn on_tick(&mut self) {
+        self.ticked = self.now;
         if matches!(self.part, Part::Leader(_)) {
             return self.on_leader_tick();
         }
