@@ -17,6 +17,7 @@ pub mod core_bench;
 pub mod core_cli;
 pub mod edges;
 pub mod machine;
+pub mod mutants;
 pub mod play;
 pub mod scenarios;
 mod settle;

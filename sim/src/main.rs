@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use sim::core_bench::BenchArgs;
 use sim::core_cli::CoreArgs;
+use sim::mutants::MutantsArgs;
 use sim::play::{Played, command, parting, play};
 use sim::scenarios::{ALL, Scenario, find};
 
@@ -47,6 +48,7 @@ enum Command {
     Repeat(Repeat),
     Core(CoreArgs),
     BenchCore(BenchArgs),
+    Mutants(MutantsArgs),
 }
 
 #[derive(Args)]
@@ -91,6 +93,7 @@ fn main() -> Result<ExitCode> {
         Command::Run(run) => run_seeds(&run)?,
         Command::Repeat(repeat) => repeats(&repeat)?,
         Command::Core(core) => sim::core_cli::run(&core)?,
+        Command::Mutants(mutants) => sim::mutants::run(&mutants)?,
         Command::BenchCore(bench) => sim::core_bench::run(&bench)?,
     };
     Ok(if held {

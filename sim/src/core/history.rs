@@ -217,10 +217,8 @@ impl History {
 impl Held {
     fn write(&mut self, index: Index, term: Term) {
         let at = (index - self.start - 1) as usize;
-        if at < self.terms.len() {
-            if self.terms[at] != term {
-                self.terms.truncate(at);
-            }
+        if self.terms.get(at).is_some_and(|known| *known != term) {
+            self.terms.truncate(at);
         }
         if at == self.terms.len() {
             self.terms.push(term);

@@ -12,7 +12,7 @@ use kagero::raft::{Envelope, PeerId};
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A message arrives, with its number among all that were sent.
-    Arrive(Envelope, u64),
+    Arrive(Box<Envelope>, u64),
     /// A state machine has encoded the snapshot that its core asked for.
     SnapshotEncoded(PeerId),
     /// A paused peer goes on.
@@ -68,19 +68,14 @@ impl Queue {
 
     /// The next thing, if its time has come.
     pub fn pop(&mut self, now: Duration) -> Option<Event> {
-        self.due
-            .peek()
-            .filter(|due| due.0.at <= now)
-            .is_some()
-            .then(|| self.due.pop())
-            .flatten()
-            .map(|due| due.0.event)
+        let due = self.due.peek().is_some_and(|due| due.0.at <= now);
+        due.then(|| self.due.pop()).flatten().map(|due| due.0.event)
     }
 
     /// Messages under way, in no particular order.
     pub fn messages(&self) -> impl Iterator<Item = &Envelope> {
         self.due.iter().filter_map(|due| match &due.0.event {
-            Event::Arrive(envelope, _) => Some(envelope),
+            Event::Arrive(envelope, _) => Some(&**envelope),
             _ => None,
         })
     }

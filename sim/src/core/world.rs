@@ -18,7 +18,7 @@ use super::checkers::state_machine::{HISTORY_BOUNDS, StateMachine};
 use super::checkers::{Before, Cause, Checkers, Step, Violation, Why, is_quorum};
 use super::clients::Clients;
 use super::coverage::{Coverage, Mark};
-use super::history::{History, Written};
+use super::history::{Held, History, Written};
 use super::network::{Event, Queue};
 use super::peer::{Clock, Machine, Peer};
 use super::trace::{self, Sink};
@@ -168,7 +168,7 @@ impl World {
     fn happen(&mut self) {
         while let Some(event) = self.queue.pop(self.now) {
             match event {
-                Event::Arrive(envelope, number) => self.arrive(envelope, number),
+                Event::Arrive(envelope, number) => self.arrive(*envelope, number),
                 Event::SnapshotEncoded(peer) => self.give_snapshot(peer),
                 Event::Resume(peer) => self.resume(peer),
             }
@@ -344,7 +344,7 @@ impl World {
             left && log.configuration_index() <= log.commit(),
         );
         if leads && log.commit() == before.commit && log.commit() < log.last() {
-            let held = |peer| self.history.held(peer).map_or(0, |held| held.last());
+            let held = |peer| self.history.held(peer).map_or(0, Held::last);
             let reached = log.commit() + 1;
             let old = log
                 .term(reached)
@@ -379,7 +379,7 @@ impl World {
             self.coverage.mark(Mark::VeryLate);
             latency += weather::ELECTION_TIMEOUT.mul_f64(self.rng.random_range(0.5..4.0));
         }
-        let event = Event::Arrive(envelope, self.sent);
+        let event = Event::Arrive(Box::new(envelope), self.sent);
         self.queue.push(self.now + latency, event);
     }
 

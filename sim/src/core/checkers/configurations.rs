@@ -26,7 +26,7 @@ impl Configurations {
         let log = step.raft.log();
         let index = log.configuration_index();
         let own = step.raft.role() == Role::Leader || step.before.role == Role::Leader;
-        if !own || index <= step.before.last || step.was_elected() && index <= step.before.last {
+        if !own || index <= step.before.last {
             return Ok(());
         }
         let new = log.configuration();
