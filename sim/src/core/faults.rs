@@ -94,7 +94,14 @@ impl World {
             return;
         }
         let few = self.rng.random_range(1..=2);
-        let away: BTreeSet<PeerId> = peers.choose_multiple(&mut self.rng, few).copied().collect();
+        let away = peers.choose_multiple(&mut self.rng, few).copied();
+        let mut away: BTreeSet<PeerId> = away.collect();
+        // A leader that goes on alone writes what others will replace.
+        if self.chance(500)
+            && let Some(leader) = self.self_declared_leader()
+        {
+            away = [leader].into();
+        }
         self.coverage.mark(Mark::CutOff);
         self.note(|_| format!("cut off {away:?}"));
         let told = self.chance(300);

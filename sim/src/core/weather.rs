@@ -70,8 +70,8 @@ impl Weather {
         let planned = rng.random_ratio(3, 100);
         let storm = match rng.random_range(0..100) {
             _ if planned => rng.random_range(1_500..3_000),
-            0..70 => rng.random_range(100..300),
-            70..97 => rng.random_range(300..700),
+            0..80 => rng.random_range(60..200),
+            80..98 => rng.random_range(200..600),
             _ => rng.random_range(1_000..2_500),
         };
         let pick = |rng: &mut StdRng, from: &[u32]| *from.choose(rng).expect("not empty");
@@ -86,11 +86,11 @@ impl Weather {
             crashes: pick(rng, &[0, 5, 30]),
             pauses: pick(rng, &[0, 0, 10, 40]),
             changes: if planned { 0 } else { pick(rng, &[0, 30, 150]) },
-            cuts: pick(rng, &[0, 10, 60]),
+            cuts: pick(rng, &[0, 20, 100]),
             mends: pick(rng, &[20, 60]),
             // The plan counts a second of quick rounds by the leader's clock, and a checker counts with it.
             jumps: if planned { 0 } else { pick(rng, &[0, 0, 10]) },
-            orders: pick(rng, &[0, 10, 40]),
+            orders: pick(rng, &[0, 10, 40, 250]),
             strangers: pick(rng, &[0, 5, 20]),
             skewed: !planned && rng.random_ratio(1, 4),
             planned,

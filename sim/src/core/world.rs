@@ -375,7 +375,9 @@ impl World {
         } else {
             self.random_up_to(self.weather.latency_max)
         };
-        if self.chance(self.weather.very_late) {
+        // An order to stand does most harm when it is old.
+        let old_order = self.weather.very_late > 0 && envelope.message == Message::TimeoutNow;
+        if self.chance(self.weather.very_late) || old_order && self.chance(300) {
             self.coverage.mark(Mark::VeryLate);
             latency += weather::ELECTION_TIMEOUT.mul_f64(self.rng.random_range(0.5..4.0));
         }

@@ -54,7 +54,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "forgets_vote",
         "stepping down within a term forgets the vote",
-        500,
+        5_000,
         &[(
             NODE,
             "            self.refuse_readers();\n            self.part = Part::Follower;",
@@ -90,7 +90,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "joint_half_votes",
         "an election in a joint configuration asks the new half only",
-        2_000,
+        5_000,
         &[(
             QUORUM,
             "            && (self.outgoing.is_empty() || has_majority(&self.outgoing, &said_yes))",
@@ -100,7 +100,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "joint_half_commits",
         "a joint configuration commits by its new half only",
-        500,
+        2_000,
         &[(
             QUORUM,
             "            reached.min(self::reached(&self.outgoing, &matched))",
@@ -130,7 +130,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "commits_beyond_matched",
         "a follower commits what it was not shown to agree",
-        1_000,
+        5_000,
         &[(
             REPLICATION,
             "            .commit_to(commit.min(matched).max(self.log.commit()));",
@@ -150,7 +150,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "accepts_conflicting_prev",
         "an append's predecessor need only exist",
-        2_000,
+        5_000,
         &[(
             REPLICATION,
             "if self.log.term(prev) != Some(prev_term) && prev >= self.log.commit() {",
@@ -169,13 +169,13 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     one(
         "replaces_committed",
-        "committed entries are replaced by a leader that lacks them",
+        "a peer with any log may lead, and its followers give up what is committed",
         1_000,
         &[
             (
-                ELECTION,
-                "let granted = free && self.log.is_up_to_date(last, last_term);",
-                "let granted = free && last > 1;",
+                LOG,
+                "(last_term, last) >= (self.last_term(), self.last())",
+                "(last_term, last) > (0, 0) || self.last() == 0",
             ),
             (
                 LOG,
@@ -289,13 +289,13 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     ),
     one(
-        "lost_probe_not_resent",
-        "a lost probe is waited for, for ever",
+        "lost_append_not_resent",
+        "what a follower says it lacks is not sent again",
         500,
         &[(
-            REPLICATION,
-            "            *sent = !listens;",
-            "            *sent |= !listens;",
+            PROGRESS,
+            "            State::Replicate if prev > self.matched => {",
+            "            State::Replicate if prev > self.matched.max(u64::MAX / 2) => {",
         )],
     ),
     one(
@@ -311,7 +311,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "stale_read_index",
         "a leader answers reads without asking a quorum",
-        1_000,
+        5_000,
         &[(
             READ,
             "if !leadership.is_quorum(configuration, id, |peer| peer.round >= asked.number) {",
@@ -520,7 +520,7 @@ pub const MUTANTS: &[Mutant] = &[
     one(
         "transfer_never_given_up",
         "a transfer to a peer that is silent never ends",
-        2_000,
+        10_000,
         &[(
             TRANSFER,
             "            leadership\n                .transfer\n                .take_if(|transfer| now >= transfer.until);",

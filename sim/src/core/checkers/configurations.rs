@@ -24,6 +24,13 @@ impl Configurations {
     /// Looks at configurations that a leader has just written.
     pub fn on_step(&mut self, step: &Step<'_>, history: &History) -> Verdict {
         let log = step.raft.log();
+        if step.ready.restore.is_some() {
+            let known = log.configurations().next().map(|(_, known)| known);
+            let right = history.configuration_at(log.base());
+            ensure(known == Some(right), || {
+                format!("n{} restored and has another configuration", step.peer.0)
+            })?;
+        }
         let index = log.configuration_index();
         let own = step.raft.role() == Role::Leader || step.before.role == Role::Leader;
         if !own || index <= step.before.last {

@@ -25,6 +25,7 @@ mod pre_votes;
 pub mod reads;
 pub mod state_machine;
 mod strangers;
+mod up_to_date;
 mod votes;
 pub mod watches;
 
@@ -169,6 +170,7 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict {
 pub struct Checkers {
     election_safety: election_safety::ElectionSafety,
     votes: votes::Votes,
+    up_to_date: up_to_date::UpToDate,
     pre_votes: pre_votes::PreVotes,
     check_quorum: check_quorum::CheckQuorum,
     log_matching: log_matching::LogMatching,
@@ -181,6 +183,7 @@ impl Checkers {
         let told = |property: &'static str| move |text: String| Violation { property, text };
         strangers::check(step).map_err(told("strangers"))?;
         self.votes.on_step(step).map_err(told("votes"))?;
+        self.up_to_date.on_step(step).map_err(told("up_to_date"))?;
         self.pre_votes
             .on_step(step, history)
             .map_err(told("pre_votes"))?;

@@ -1,5 +1,7 @@
 //! A message of another cluster or generation, or for another incarnation, changes nothing and is not answered.
 
+use kagero::raft::Role;
+
 use super::{Step, Verdict, Why, ensure};
 
 /// Looks at what such a message did.
@@ -15,10 +17,8 @@ pub fn check(step: &Step<'_>) -> Verdict {
         && log.commit() == before.commit
         && step.written.replaced.is_none()
         && step.ready.restore.is_none();
-    let silent = step
-        .cause
-        .from
-        .is_none_or(|from| step.ready.messages.iter().all(|sent| sent.to != from));
+    // A leader may find, at any step, that it is time to send something again.
+    let silent = before.role == Role::Leader || step.ready.messages.is_empty();
     ensure(same && silent, || {
         format!("n{} heeded a message that is not for it", step.peer.0)
     })
