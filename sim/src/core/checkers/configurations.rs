@@ -32,7 +32,9 @@ impl Configurations {
             })?;
         }
         let index = log.configuration_index();
-        let own = step.raft.role() == Role::Leader || step.before.role == Role::Leader;
+        // Or it led, and what it wrote let it go.
+        let retired = step.before.role == Role::Leader && step.before.term == step.raft.term();
+        let own = step.raft.role() == Role::Leader || retired;
         if !own || index <= step.before.last {
             return Ok(());
         }
