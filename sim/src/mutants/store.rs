@@ -72,8 +72,8 @@ pub const MUTANTS: &[Mutant] = &[
         budget: 5_000,
         patches: &[(
             HISTORY,
-            "            self.floor = oldest.revision;",
-            "            self.floor = oldest.revision - 1;",
+            "        if after < self.floor {",
+            "        if after + 1 < self.floor {",
         )],
     },
     Mutant {
