@@ -2,6 +2,7 @@
 //!
 //! A run is a function of its scenario and its seed; the trace of two runs is equal byte for byte (`main.rs repeat`
 //! and a test check it). Deliberately without any Kagero code of its own: what is simulated is `kagero::node::start`.
+//! Beside it, in `core`, the consensus core and the store alone.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
@@ -13,12 +14,16 @@ pub mod batch;
 pub mod checkers;
 pub mod clients;
 pub mod cluster;
+pub mod core;
+pub mod core_bench;
+pub mod core_cli;
 pub mod coverage;
 pub mod edges;
 pub mod faults;
 pub mod history;
 pub mod machine;
 pub mod minimise;
+pub mod mutants;
 pub mod play;
 pub mod scenarios;
 mod settle;

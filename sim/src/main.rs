@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use commands::{list, repeat, run};
+use sim::core_bench::BenchArgs;
+use sim::core_cli::CoreArgs;
+use sim::mutants::MutantsArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +21,8 @@ Examples:
   sim run --scenario partition --seed 7 --trace t.txt  the same into a file
   sim run --scenario spot_storm --seed 7 --minimise    if it fails: the faults that it needs to
   sim repeat --scenario spot_storm --seeds 20          each in two processes; shows where the traces part
+  sim core --runs 100000                               consensus core and store alone, many short runs
+  sim core --seed 7 --runs 1 --trace                   one of them, its timeline on stdout
 
 Exit codes: 0 all runs held, 1 a run failed, two runs differ or a fault never happened, 2 wrong usage.";
 
@@ -38,6 +43,9 @@ enum Command {
     List,
     /// Run seeds in two processes each and compare the traces byte for byte.
     Repeat(repeat::Repeat),
+    Core(CoreArgs),
+    BenchCore(BenchArgs),
+    Mutants(MutantsArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -45,6 +53,9 @@ fn main() -> Result<ExitCode> {
         Command::List => list()?,
         Command::Run(run) => run::run(&run)?,
         Command::Repeat(repeat) => repeat::repeat(&repeat)?,
+        Command::Core(core) => sim::core_cli::run(&core)?,
+        Command::Mutants(mutants) => sim::mutants::run(&mutants)?,
+        Command::BenchCore(bench) => sim::core_bench::run(&bench)?,
     };
     Ok(if held {
         ExitCode::SUCCESS

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::message::Message;
 use super::progress::{Progress, State};
-use super::read::{Reader, Round};
+use super::read::{Readers, Round};
 use super::types::{ClusterId, Configuration, Envelope, Index, PeerId, Ready, Snapshot, Term};
 
 /// Who speaks, in which term, and what the step under way has to say.
@@ -53,7 +53,7 @@ pub struct Leadership {
     /// The newest read round.
     pub round: u64,
     /// Reads that wait for the next round.
-    pub readers: Vec<Reader>,
+    pub readers: Readers,
     /// The round under way.
     pub asked: Option<Round>,
     /// The handing-over under way.
@@ -88,7 +88,7 @@ impl Leadership {
             first: last + 1,
             heartbeat_at: now,
             round: 0,
-            readers: Vec::new(),
+            readers: Readers::default(),
             asked: None,
             transfer: None,
             image: None,

@@ -1,7 +1,7 @@
 //! The log: what is replicated, in memory, from a moving base on.
 //!
 //! Deliberately ignorant of roles, peers and quorums: it is told what to append and what is committed. It has no
-//! "stable" half either, since memory is the only storage.
+//! "stable" half either, since memory is the only storage. Outside of this room it is read only.
 
 use std::collections::VecDeque;
 
@@ -33,7 +33,7 @@ pub struct Log {
 
 impl Log {
     /// A log that begins after `base`, where `configuration` is in force.
-    pub fn new(base: Index, base_term: Term, configuration: Configuration) -> Self {
+    pub(super) fn new(base: Index, base_term: Term, configuration: Configuration) -> Self {
         Self {
             base,
             base_term,
@@ -86,6 +86,21 @@ impl Log {
         self.entries.get(self.position(index)?)
     }
 
+    /// Entries kept, committed or not.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if it keeps no entry.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of the committed entries that are still kept.
+    pub fn committed_bytes(&self) -> usize {
+        self.committed_bytes
+    }
+
     /// Bytes of the entries not yet committed.
     pub fn uncommitted_bytes(&self) -> usize {
         self.bytes - self.committed_bytes
@@ -115,14 +130,21 @@ impl Log {
             .map_or(&self.base_configuration, |(_, configuration)| configuration)
     }
 
+    /// Every configuration it knows, oldest first: that of its base, then those of its entries.
+    pub fn configurations(&self) -> impl Iterator<Item = (Index, &Configuration)> {
+        let entries = self.configurations.iter();
+        let entries = entries.map(|(index, configuration)| (*index, configuration));
+        std::iter::once((self.base, &self.base_configuration)).chain(entries)
+    }
+
     /// True if a log that ends so is at least as complete as this one (dissertation 3.6.1).
-    pub fn is_up_to_date(&self, last: Index, last_term: Term) -> bool {
+    pub(super) fn is_up_to_date(&self, last: Index, last_term: Term) -> bool {
         (last_term, last) >= (self.last_term(), self.last())
     }
 
     /// The highest index not above `index` where this log's term is not above `term`: nothing after it can agree
     /// with a log that has `term` at `index`. Used by both sides to skip whole terms when backing up.
-    pub fn find_agreement(&self, index: Index, term: Term) -> Index {
+    pub(super) fn find_agreement(&self, index: Index, term: Term) -> Index {
         let behind = self.entries.partition_point(|entry| entry.term <= term) as Index;
         if behind == 0 && self.base_term > term {
             return 0;
@@ -131,7 +153,7 @@ impl Log {
     }
 
     /// Adds one entry of the leader's own at the end and says where.
-    pub fn push(&mut self, term: Term, payload: Payload) -> Index {
+    pub(super) fn push(&mut self, term: Term, payload: Payload) -> Index {
         assert!(term >= self.last_term(), "terms never decrease");
         let index = self.last() + 1;
         self.admit(Entry {
@@ -144,7 +166,7 @@ impl Log {
 
     /// Takes a leader's entries, whose predecessor is known to agree. Replaces what conflicts, keeps what does not,
     /// and returns the last index now known to agree.
-    pub fn splice(&mut self, prev: Index, entries: Vec<Entry>) -> Index {
+    pub(super) fn splice(&mut self, prev: Index, entries: Vec<Entry>) -> Index {
         let matched = prev + entries.len() as Index;
         let mut fresh = entries.into_iter().peekable();
         while let Some(entry) = fresh.peek() {
@@ -168,7 +190,7 @@ impl Log {
     }
 
     /// Raises the commit index; what is beyond the end must not be asked for.
-    pub fn commit_to(&mut self, index: Index) {
+    pub(super) fn commit_to(&mut self, index: Index) {
         assert!(index <= self.last(), "only what is in the log is committed");
         while self.commit < index {
             self.commit += 1;
@@ -178,7 +200,7 @@ impl Log {
     }
 
     /// Committed entries not yet handed out, each exactly once.
-    pub fn hand_out(&mut self, into: &mut Vec<Entry>) {
+    pub(super) fn hand_out(&mut self, into: &mut Vec<Entry>) {
         let from = (self.handed - self.base) as usize;
         let to = (self.commit - self.base) as usize;
         into.extend(self.entries.range(from..to).cloned());
@@ -187,7 +209,7 @@ impl Log {
 
     /// Up to `bytes_max` of entries from `from` on, at least one if there is one, and what they cost. Entries share
     /// their bytes with the log.
-    pub fn batch(&self, from: Index, bytes_max: usize) -> (Vec<Entry>, usize) {
+    pub(super) fn batch(&self, from: Index, bytes_max: usize) -> (Vec<Entry>, usize) {
         let start = self
             .position(from)
             .expect("the caller checked that `from` is kept");
@@ -207,7 +229,7 @@ impl Log {
 
     /// Forgets the oldest entries handed out, until at most so many entries and bytes of them are kept, and never
     /// those after `floor`.
-    pub fn compact(&mut self, entries_kept: usize, bytes_kept: usize, floor: Index) {
+    pub(super) fn compact(&mut self, entries_kept: usize, bytes_kept: usize, floor: Index) {
         while self.base < self.handed.min(floor)
             && ((self.handed - self.base) as usize > entries_kept
                 || self.committed_bytes > bytes_kept)
@@ -224,7 +246,7 @@ impl Log {
     }
 
     /// Replaces everything by a snapshot that is ahead of the commit index.
-    pub fn restore(&mut self, snapshot: &Snapshot) {
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
         assert!(snapshot.index > self.commit, "a restore never goes back");
         *self = Self::new(
             snapshot.index,

@@ -8,7 +8,9 @@
 //! `read.rs`, `snapshot.rs`, `membership.rs` and `transfer.rs`; what they act on is in `log.rs`, `progress.rs` and
 //! `leadership.rs`; `quorum.rs` counts. `roster.rs` plans membership and is called by the leader's shell, not by the
 //! core; so is `recovery.rs`, which judges whether a lost majority may be done without: that makes a new generation and
-//! so new peers. Deliberately absent: forwarding of proposals, and lease reads.
+//! so new peers. [`Raft::log`] and its neighbours are a window to read through, and `show.rs` the words for it: the
+//! simulation's checkers and traces need both (`sim/src/core`). Deliberately absent: forwarding of proposals, and lease
+//! reads.
 
 mod election;
 mod leadership;
@@ -22,10 +24,12 @@ mod read;
 mod recovery;
 mod replication;
 mod roster;
+pub mod show;
 mod snapshot;
 mod transfer;
 mod types;
 
+pub use log::Log;
 pub use message::{Chunk, Message};
 pub use node::Raft;
 pub use recovery::{

@@ -17,7 +17,7 @@ use super::read::Forwarding;
 use super::snapshot::Incoming;
 use super::types::{
     BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId, Config, Configuration, Counters, Envelope, Input,
-    PeerId, Ready, Rejected, Role, Start, Status, Term,
+    PeerId, Ready, Rejected, Role, Start, Status, Term, Usage,
 };
 
 /// How many times the usual bytes are kept for members that listen but lag, beside as many as the snapshot that is
@@ -55,6 +55,8 @@ pub struct Raft {
     pub(super) incoming: Option<Incoming>,
     pub(super) counters: Counters,
     pub(super) now: Duration,
+    /// The last tick: what is looked at then must not wait while messages keep coming.
+    ticked: Duration,
     entropy: StdRng,
 }
 
@@ -102,6 +104,7 @@ impl Raft {
             incoming: None,
             counters: Counters::default(),
             now,
+            ticked: now,
             entropy,
         };
         if raft.log.configuration().voters.len() > 1 {
@@ -138,7 +141,7 @@ impl Raft {
         std::mem::take(&mut self.out.ready)
     }
 
-    /// When [`Input::Tick`] is next useful: never more than a heartbeat away. Ticking then makes elections as quick as
+    /// When [`Input::Tick`] is next useful: never more than a heartbeat after the last one. Ticking then makes elections as quick as
     /// their random delays allow; ticking at every half heartbeat is as safe.
     pub fn deadline(&self) -> Duration {
         let next = match &self.part {
@@ -146,7 +149,7 @@ impl Raft {
             _ if self.may_stand() => self.deadline,
             _ => Duration::MAX,
         };
-        next.min(self.now + self.config.heartbeat)
+        next.min(self.ticked + self.config.heartbeat)
     }
 
     /// What metrics and the membership plan need to know.
@@ -182,8 +185,32 @@ impl Raft {
         self.log.bytes()
     }
 
-    pub(super) fn id(&self) -> PeerId {
+    /// What it keeps, against the bounds of [`Config`].
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage {
+            reads_waiting: self.forwarding.waiting(),
+            ..Usage::default()
+        };
+        if let Part::Leader(leadership) = &self.part {
+            usage.reads_waiting += leadership.reads_waiting();
+            usage.snapshot_bytes = leadership.image.as_ref().map_or(0, |i| i.data.len());
+            for progress in leadership.progress.values() {
+                let (messages, bytes) = progress.inflight();
+                usage.inflight_messages = usage.inflight_messages.max(messages);
+                usage.inflight_bytes = usage.inflight_bytes.max(bytes);
+            }
+        }
+        usage
+    }
+
+    /// This peer.
+    pub fn id(&self) -> PeerId {
         self.out.id
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        self.out.term
     }
 
     /// The leader it follows, or itself.
@@ -196,9 +223,9 @@ impl Raft {
         self.log.configuration()
     }
 
-    /// Its term.
-    pub fn term(&self) -> Term {
-        self.out.term
+    /// Its log, to read.
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Its role.
@@ -269,6 +296,7 @@ impl Raft {
     }
 
     fn on_tick(&mut self) {
+        self.ticked = self.now;
         if matches!(self.part, Part::Leader(_)) {
             return self.on_leader_tick();
         }

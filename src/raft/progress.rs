@@ -99,6 +99,11 @@ impl Progress {
         now.saturating_sub(self.heard)
     }
 
+    /// Append messages, and bytes of entries, that are on the way to it.
+    pub fn inflight(&self) -> (usize, usize) {
+        (self.inflight.len(), self.inflight_bytes)
+    }
+
     /// Bytes of entries that may be sent now, or none if it must first answer.
     pub fn window(&self, config: &Config) -> Option<usize> {
         match self.state {

@@ -5,8 +5,10 @@
 //! all reads that came before it. A follower likewise has one batch at its leader at a time. Lease reads are
 //! deliberately absent: they would trust clocks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::leadership::Leadership;
 use super::message::Message;
 use super::node::{Part, Raft};
 use super::types::{Index, PeerId, Rejected, Tag};
@@ -15,12 +17,13 @@ use super::types::{Index, PeerId, Rejected, Tag};
 const READS_WAITING_MAX: usize = 65_536;
 
 /// Who waits for a read index.
-#[derive(Clone, Copy, Debug)]
-pub enum Reader {
-    /// This peer's own caller.
-    Own(Tag),
-    /// A follower's batch.
-    Follower(PeerId, u64),
+#[derive(Debug, Default)]
+pub struct Readers {
+    /// This peer's own callers.
+    own: Vec<Tag>,
+    /// Each follower's newest batch. It has one under way at a time and asks for it again, so that an older one is
+    /// given up, and one asked many times is answered once.
+    batches: BTreeMap<PeerId, u64>,
 }
 
 /// A round under way.
@@ -31,7 +34,7 @@ pub struct Round {
     /// The commit index when it began.
     pub index: Index,
     /// Whom it serves.
-    pub readers: Vec<Reader>,
+    pub readers: Readers,
 }
 
 /// A follower's reads on their way to the leader.
@@ -49,11 +52,31 @@ struct Asked {
     sent: Duration,
 }
 
+impl Forwarding {
+    /// Reads that wait, asked or not.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len() + self.asked.as_ref().map_or(0, |asked| asked.tags.len())
+    }
+}
+
+impl Readers {
+    fn len(&self) -> usize {
+        self.own.len() + self.batches.len()
+    }
+}
+
+impl Leadership {
+    /// Readers that wait, in the round under way or for the next.
+    pub fn reads_waiting(&self) -> usize {
+        self.readers.len() + self.asked.as_ref().map_or(0, |round| round.readers.len())
+    }
+}
+
 impl Raft {
     pub(super) fn on_read(&mut self, tag: Tag) {
         let waiting = match &mut self.part {
-            Part::Leader(leadership) if leadership.readers.len() < READS_WAITING_MAX => {
-                return leadership.readers.push(Reader::Own(tag));
+            Part::Leader(leadership) if leadership.readers.own.len() < READS_WAITING_MAX => {
+                return leadership.readers.own.push(tag);
             }
             Part::Leader(_) => READS_WAITING_MAX,
             _ => self.forwarding.waiting.len(),
@@ -71,11 +94,10 @@ impl Raft {
 
     pub(super) fn on_forwarded_read(&mut self, from: PeerId, batch: u64) {
         match &mut self.part {
-            // A batch dropped here is asked again.
-            Part::Leader(leadership) if leadership.readers.len() < READS_WAITING_MAX => {
-                leadership.readers.push(Reader::Follower(from, batch));
+            Part::Leader(leadership) => {
+                let newest = leadership.readers.batches.entry(from).or_default();
+                *newest = batch.max(*newest);
             }
-            Part::Leader(_) => {}
             _ => self
                 .out
                 .send(from, Message::ReadReply { batch, index: None }),
@@ -128,13 +150,11 @@ impl Raft {
         let Some(leadership) = self.leadership() else {
             return;
         };
-        let asked = leadership.asked.take().map(|round| round.readers);
-        let readers = std::mem::take(&mut leadership.readers);
-        for reader in asked.into_iter().flatten().chain(readers) {
-            if let Reader::Own(tag) = reader {
-                let refusal = Rejected::NotLeader { leader: None };
-                self.out.ready.reads.push((tag, Err(refusal)));
-            }
+        let asked = leadership.asked.take().map(|round| round.readers.own);
+        let readers = std::mem::take(&mut leadership.readers).own;
+        for tag in asked.into_iter().flatten().chain(readers) {
+            let refusal = Rejected::NotLeader { leader: None };
+            self.out.ready.reads.push((tag, Err(refusal)));
         }
     }
 
@@ -153,7 +173,7 @@ impl Raft {
             return false;
         };
         // Before it has committed an entry of its own term, a leader does not know what is committed.
-        if leadership.asked.is_some() || leadership.readers.is_empty() || commit < leadership.first
+        if leadership.asked.is_some() || leadership.readers.len() == 0 || commit < leadership.first
         {
             return false;
         }
@@ -181,14 +201,12 @@ impl Raft {
         let Some(Round { index, readers, .. }) = leadership.asked.take() else {
             return;
         };
-        for reader in readers {
-            match reader {
-                Reader::Own(tag) => self.out.ready.reads.push((tag, Ok(index))),
-                Reader::Follower(peer, batch) => {
-                    let index = Some(index);
-                    self.out.send(peer, Message::ReadReply { batch, index });
-                }
-            }
+        for tag in readers.own {
+            self.out.ready.reads.push((tag, Ok(index)));
+        }
+        for (peer, batch) in readers.batches {
+            let index = Some(index);
+            self.out.send(peer, Message::ReadReply { batch, index });
         }
     }
 

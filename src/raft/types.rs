@@ -282,6 +282,19 @@ pub struct Status {
     pub progress: BTreeMap<PeerId, PeerProgress>,
 }
 
+/// What a peer keeps beside its log, for the checkers of its bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Append messages in flight to the member that has most.
+    pub inflight_messages: usize,
+    /// Entries' bytes in flight to the member that has most.
+    pub inflight_bytes: usize,
+    /// Bytes of the snapshot that is being sent.
+    pub snapshot_bytes: usize,
+    /// Reads and batches of reads that wait for an answer.
+    pub reads_waiting: usize,
+}
+
 /// What happened since the start, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {

@@ -1,7 +1,7 @@
 //! A cluster in memory: peers, the state machines under them, and the messages between them.
 //!
-//! Decides nothing by itself: the scripts say what is delivered, the fault runs draw it from a seed. Every step's
-//! outcome is shown to the invariants.
+//! Decides nothing by itself: the scripts say what is delivered. Random faults and the invariants that hold under them
+//! are the simulation's (`sim/src/core`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -10,7 +10,6 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::invariants::Invariants;
 use crate::raft::{
     ClusterId, Config, Configuration, Entry, Envelope, Index, Input, Payload, PeerId, Raft, Ready,
     Rejected, Start, Tag, Term,
@@ -81,7 +80,6 @@ pub struct Cluster {
     pub cut: BTreeSet<(PeerId, PeerId)>,
     /// What happened since it was last taken.
     pub events: Vec<(PeerId, Event)>,
-    pub invariants: Invariants,
     seed: u64,
 }
 
@@ -94,7 +92,6 @@ impl Cluster {
             wires: VecDeque::new(),
             cut: BTreeSet::new(),
             events: Vec::new(),
-            invariants: Invariants::default(),
             seed,
         }
     }
@@ -182,14 +179,12 @@ impl Cluster {
         }
         if let Some(snapshot) = &ready.restore {
             node.machine = Machine::decode(snapshot.index, &snapshot.data);
-            self.invariants.on_restore(snapshot, &node.machine);
             told.push(Event::Restored(snapshot.index));
         }
         for entry in &ready.committed {
             assert_eq!(entry.index, node.machine.applied + 1, "applied in order");
             node.machine.apply(entry);
         }
-        self.invariants.on_step(peer, &node.raft, &ready);
         if !ready.committed.is_empty() {
             told.push(Event::Applied(ready.committed));
         }

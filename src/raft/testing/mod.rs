@@ -1,8 +1,7 @@
-//! Tests of the whole core: a tiny cluster in memory, what must always hold of it, scripts and random faults.
+//! Tests of the whole core: a tiny cluster in memory, scripts, and the membership plan at production timings. Random
+//! faults are the simulation's (`sim/src/core`).
 
 mod cluster;
-mod faults;
-mod invariants;
 mod recovery;
 mod scripts;
 mod show;

@@ -26,7 +26,6 @@ use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use super::cluster::{CLUSTER, Cluster, contact};
-use super::invariants::Invariants;
 use super::show;
 use crate::raft::{Change, ClusterId, Config, Envelope, Input, Message, PeerId, Start, Tag};
 
@@ -63,7 +62,12 @@ impl Runner for Script {
             "log" => {
                 let log = &self.node(peer(&mut args)?)?.raft.log;
                 let kept = (log.base() + 1..=log.last()).filter_map(|index| log.get(index));
-                writeln!(out, "after {} {}", log.base(), show::entries(kept))?;
+                writeln!(
+                    out,
+                    "after {} {}",
+                    log.base(),
+                    crate::raft::show::entries(kept)
+                )?;
             }
             "counters" => {
                 let counters = self.node(peer(&mut args)?)?.raft.counters();
@@ -79,7 +83,6 @@ impl Runner for Script {
         }
         args.reject_next()?;
         self.tell(&mut out)?;
-        Invariants::check_logs(&self.cluster);
         Ok(out)
     }
 }
@@ -159,7 +162,7 @@ impl Script {
                 break;
             }
             for envelope in due {
-                writeln!(out, "{}", show::envelope(&envelope))?;
+                writeln!(out, "{}", crate::raft::show::envelope(&envelope))?;
                 self.cluster.deliver(envelope);
                 self.tell(out)?;
             }
@@ -304,6 +307,7 @@ scripts! {
     replication_overload
     replication_own_term
     read
+    read_busy
     snapshot
     snapshot_resume
     membership
