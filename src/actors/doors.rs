@@ -214,7 +214,9 @@ impl Doors {
             let decided = (0..replies.len()).filter(|at| undecided[*at] && replies[*at].is_some());
             let decided: Vec<usize> = decided.collect();
             if !decided.is_empty() && !self.leads_still(reign, deadline).await {
-                decided.into_iter().for_each(|at| replies[at] = None);
+                for at in decided {
+                    replies[at] = None;
+                }
                 return finish_or_leave(replies);
             }
             if plans.is_empty() {
