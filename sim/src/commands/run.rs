@@ -191,18 +191,15 @@ fn report(
         )?;
     }
     let text = String::from_utf8(text).context("was written as text")?;
-    match bar {
-        Some(bar) => {
-            bar.suspend(|| print!("{text}"));
-            bar.set_message(sum.figures());
-            bar.inc(1);
-        }
-        None => {
-            print!("{text}");
-            let step = |runs: usize| runs * 100 / STEP_PERCENT / all.max(1);
-            if all > TOLD_ONE_BY_ONE && step(sum.runs) != step(sum.runs - 1) {
-                eprintln!("{}/{all}: {}", sum.runs, sum.figures());
-            }
+    if let Some(bar) = bar {
+        bar.suspend(|| print!("{text}"));
+        bar.set_message(sum.figures());
+        bar.inc(1);
+    } else {
+        print!("{text}");
+        let step = |runs: usize| runs * 100 / STEP_PERCENT / all.max(1);
+        if all > TOLD_ONE_BY_ONE && step(sum.runs) != step(sum.runs - 1) {
+            eprintln!("{}/{all}: {}", sum.runs, sum.figures());
         }
     }
     Ok(())
