@@ -1,12 +1,13 @@
 //! The three clusters of three processes that are measured, their processor time, and their end.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use kagero::env::network::Network;
+use kagero::env::tcp::Tcp;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -42,10 +43,11 @@ impl Drop for Cluster {
 }
 
 /// Loopback addresses that nobody listens at (the system gives no port twice in a short time).
-#[expect(clippy::disallowed_types, reason = "asks the system for free ports")]
-fn free(count: usize) -> Result<Vec<String>> {
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
-    let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
+async fn free(count: usize) -> Result<Vec<String>> {
+    let mut listeners = Vec::new();
+    for _ in 0..count {
+        listeners.push(Tcp.listen("127.0.0.1:0").await?);
+    }
     let addresses = listeners.iter().map(|l| Ok(l.local_addr()?.to_string()));
     addresses.collect()
 }
@@ -62,8 +64,8 @@ fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
 
 impl Cluster {
     /// Three measured members of the replicated store: this program again.
-    pub fn members() -> Result<Self> {
-        let (contacts, doors, files) = (free(MEMBERS)?, free(MEMBERS)?, in_memory()?);
+    pub async fn members() -> Result<Self> {
+        let (contacts, doors, files) = (free(MEMBERS).await?, free(MEMBERS).await?, in_memory()?);
         let members = (0..MEMBERS).map(|at| {
             let mut command = Command::new(std::env::current_exe()?);
             command
@@ -79,8 +81,8 @@ impl Cluster {
     }
 
     /// Three nodes of the shipped program, agents and all.
-    pub fn nodes() -> Result<Self> {
-        let (peers, doors, files) = (free(MEMBERS)?, free(MEMBERS)?, in_memory()?);
+    pub async fn nodes() -> Result<Self> {
+        let (peers, doors, files) = (free(MEMBERS).await?, free(MEMBERS).await?, in_memory()?);
         let members = (0..MEMBERS).map(|at| {
             let name = format!("n{}", at + 1);
             let mut command = Command::new(env!("CARGO_BIN_EXE_kagero"));
@@ -99,8 +101,8 @@ impl Cluster {
     }
 
     /// Three members of etcd, their data in memory.
-    pub fn etcd() -> Result<Self> {
-        let (peers, doors, files) = (free(MEMBERS)?, free(MEMBERS)?, in_memory()?);
+    pub async fn etcd() -> Result<Self> {
+        let (peers, doors, files) = (free(MEMBERS).await?, free(MEMBERS).await?, in_memory()?);
         let initial: Vec<String> = (0..MEMBERS)
             .map(|at| format!("e{at}=http://{}", peers[at]))
             .collect();

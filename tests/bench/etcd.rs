@@ -73,7 +73,7 @@ impl Etcd {
             .trailers()
             .await?
             .context("a gRPC answer has trailers")?;
-        let status = trailers.get("grpc-status").map(|status| status.as_bytes());
+        let status = trailers.get("grpc-status").map(http::HeaderValue::as_bytes);
         ensure!(status == Some(b"0"), "etcd refused: {trailers:?}");
         ensure!(answer.len() >= PREFIX_BYTES, "an empty gRPC answer");
         answer.advance(PREFIX_BYTES);

@@ -3,7 +3,7 @@
 //! Deliberately without the Kubernetes API, the scheduler and the agent: what is measured is the replicated store, as
 //! beside etcd, which has none of them either. The load speaks frames, many requests outstanding on a connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -137,7 +137,7 @@ fn configuration(contacts: &[String]) -> Configuration {
         machine_id: String::new(),
         boot_id: String::new(),
         may_vote: true,
-        labels: Default::default(),
+        labels: BTreeMap::default(),
     };
     let ids = (1..).map(PeerId);
     let voters: BTreeSet<PeerId> = ids.clone().take(contacts.len()).collect();

@@ -137,7 +137,7 @@ async fn measure(args: &Args) -> Result<()> {
 }
 
 async fn members(args: &Args) -> Result<Subject> {
-    let cluster = Cluster::members()?;
+    let cluster = Cluster::members().await?;
     let door = cluster.leader(Kind::Members).await?;
     let mut connections: Vec<Rc<dyn Store>> = Vec::new();
     for _ in 0..args.connections {
@@ -151,7 +151,7 @@ async fn members(args: &Args) -> Result<Subject> {
 }
 
 async fn nodes() -> Result<Subject> {
-    let cluster = Cluster::nodes()?;
+    let cluster = Cluster::nodes().await?;
     let door = cluster.leader(Kind::Nodes).await?;
     Ok(Subject {
         name: "kagero API",
@@ -161,7 +161,7 @@ async fn nodes() -> Result<Subject> {
 }
 
 async fn etcd(args: &Args) -> Result<Subject> {
-    let cluster = Cluster::etcd()?;
+    let cluster = Cluster::etcd().await?;
     let door = cluster.leader(Kind::Etcd).await?;
     let mut connections: Vec<Rc<dyn Store>> = Vec::new();
     for _ in 0..args.connections {
