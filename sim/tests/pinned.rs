@@ -33,3 +33,10 @@ fn seeds_that_lost_a_cluster_found_none_beside_it() {
 fn a_leader_of_the_past_refuses_nothing_from_memory() {
     holds("spot_storm", 21);
 }
+
+/// A collection's objects were deleted at one revision; a watcher that went on from between two never heard of the rest.
+#[test]
+fn each_object_of_a_deleted_collection_has_a_revision() {
+    holds("spot_storm", 44);
+    holds("spot_storm", 57);
+}

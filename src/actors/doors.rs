@@ -258,7 +258,7 @@ impl Doors {
                 continue;
             }
             match self.plan_one(view, request, now) {
-                Ok(plan) if plan.transaction.is_some() => planned.writes.push((at, plan)),
+                Ok(plan) if !plan.transactions.is_empty() => planned.writes.push((at, plan)),
                 Err(status) if matches!(status.code, 400 | 405 | 413 | 415) => {
                     replies[at] = Some(Err(status));
                 }
@@ -301,7 +301,7 @@ impl Doors {
         let now = self.clock.wall();
         for at in unwritten {
             match self.plan_one(&view, &requests[at], now) {
-                Ok(plan) if plan.transaction.is_some() => {}
+                Ok(plan) if !plan.transactions.is_empty() => {}
                 Ok(plan) => replies[at] = Some(Ok(plan.reply.finish(view.revision()))),
                 Err(status) => replies[at] = Some(Err(status)),
             }
@@ -326,20 +326,22 @@ impl Doors {
             return Some(true);
         }
         for (at, plan) in plans {
-            transactions.extend(plan.transaction);
-            waiting.push((at, plan.reply));
+            waiting.push((at, plan.reply, plan.transactions.len()));
+            transactions.extend(plan.transactions);
         }
+        let count = transactions.len();
         let proposed = self.peer.send(Propose {
             time_ms: now.as_millisecond(),
             transactions,
         });
         let outcomes = match timeout_at(deadline, proposed).await {
             Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(_)) | Err(_) => vec![Err(ProposeError::Unknown); waiting.len()],
+            Ok(Err(_)) | Err(_) => vec![Err(ProposeError::Unknown); count],
         };
         let (mut all, mut leads) = (true, true);
-        for ((at, reply), outcome) in waiting.into_iter().zip(outcomes) {
-            match outcome {
+        let mut outcomes = outcomes.into_iter();
+        for (at, reply, count) in waiting {
+            match all_of(outcomes.by_ref().take(count)) {
                 Ok(Outcome::Committed { revision }) => {
                     replies[at] = Some(Ok(reply.finish(revision)));
                 }
@@ -418,6 +420,24 @@ impl Doors {
     }
 }
 
+/// What became of a plan, by what became of its transactions: the last one's outcome if every one committed, else the
+/// worst. One that may or may not have been executed leaves the whole plan so.
+fn all_of(
+    outcomes: impl Iterator<Item = Result<Outcome, ProposeError>>,
+) -> Result<Outcome, ProposeError> {
+    let rank = |outcome: &Result<Outcome, ProposeError>| match outcome {
+        Ok(Outcome::Committed { .. }) => 0,
+        Ok(Outcome::Conflict { .. }) => 1,
+        Err(ProposeError::Unknown) => 3,
+        Err(_) => 2,
+    };
+    let all = outcomes.reduce(|worst, next| {
+        let keep = rank(&worst) > 0 && rank(&worst) >= rank(&next);
+        if keep { worst } else { next }
+    });
+    all.expect("a plan that is proposed has a transaction")
+}
+
 /// What is to become of requests.
 #[derive(Default)]
 struct Planned {
@@ -459,4 +479,29 @@ fn finish_or_leave(
 
 fn unexpected(answer: &Answer) -> Status {
     Status::internal(format!("the leader answered another question: {answer:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_as_well_off_as_the_worst_of_its_transactions() {
+        let committed = |revision| Ok(Outcome::Committed { revision });
+        let conflict = || {
+            Ok(Outcome::Conflict {
+                key: "k".into(),
+                actual: 3,
+            })
+        };
+        let unknown = || Err(ProposeError::Unknown);
+        let of = |outcomes: Vec<_>| all_of(outcomes.into_iter());
+        assert_eq!(of(vec![committed(1), committed(2)]), committed(2));
+        assert_eq!(of(vec![conflict(), committed(2)]), conflict());
+        assert_eq!(of(vec![committed(1), conflict(), committed(2)]), conflict());
+        let replaced = || Err(ProposeError::Replaced);
+        assert_eq!(of(vec![conflict(), replaced(), committed(1)]), replaced());
+        assert_eq!(of(vec![unknown(), replaced(), committed(1)]), unknown());
+        assert_eq!(of(vec![committed(1), unknown()]), unknown());
+    }
 }

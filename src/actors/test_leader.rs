@@ -87,22 +87,23 @@ impl TestLeader {
         };
         let view = self.store.view();
         let planned = plan(&view, request, &mut stamp)?;
-        let Some(transaction) = planned.transaction else {
-            return Ok(planned.reply.finish(view.revision()));
-        };
-        let applied = self.store.apply(&Command {
-            id: ProposalId {
-                origin: 1,
-                sequence: view.revision() + 1,
-            },
-            time_ms: 0,
-            transaction,
-        });
-        let Outcome::Committed { revision } = applied.outcome else {
-            panic!("nothing comes between a plan and its commit");
-        };
-        self.withheld.extend(applied.events);
-        Ok(planned.reply.finish(revision))
+        let mut last = view.revision();
+        for transaction in planned.transactions {
+            let applied = self.store.apply(&Command {
+                id: ProposalId {
+                    origin: 1,
+                    sequence: last + 1,
+                },
+                time_ms: 0,
+                transaction,
+            });
+            let Outcome::Committed { revision } = applied.outcome else {
+                panic!("nothing comes between a plan and its commit");
+            };
+            last = revision;
+            self.withheld.extend(applied.events);
+        }
+        Ok(planned.reply.finish(last))
     }
 
     fn publish(&mut self) {

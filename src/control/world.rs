@@ -128,7 +128,7 @@ impl World {
         };
         let plan = plan(&self.store.view(), request, &mut stamp);
         let plan = plan.unwrap_or_else(|status| panic!("{status} of {request:?}"));
-        if let Some(transaction) = plan.transaction {
+        for transaction in plan.transactions {
             self.apply(transaction.operations);
         }
     }

@@ -156,8 +156,8 @@ impl Job<'_> {
             }],
         };
         let reply = reply(200, value, Some(Splice::Committed));
-        let transaction = changed.then_some(transaction);
-        Ok(self.finish(transaction, reply, Some(revision), !conditional))
+        let transactions = changed.then_some(transaction).into_iter().collect();
+        Ok(self.finish(transactions, reply, Some(revision), !conditional))
     }
 
     /// The plan that removes `stored`.
@@ -168,23 +168,25 @@ impl Job<'_> {
             operations: vec![Operation::Delete { key: stored.key }],
         };
         reply.warnings.clear();
-        self.finish(Some(transaction), reply, Some(revision), !conditional)
+        self.finish(vec![transaction], reply, Some(revision), !conditional)
     }
 
     /// Leaves the writing out if it is a dry run, and lets the reply say the revision that then stays.
     fn finish(
         &self,
-        transaction: Option<Transaction>,
+        mut transactions: Vec<Transaction>,
         mut reply: PlannedReply,
         current: Option<Revision>,
         retry_on_conflict: bool,
     ) -> Plan {
-        let transaction = transaction.filter(|_| !self.request.options.dry_run);
-        if transaction.is_none() && reply.splice == Some(Splice::Committed) {
+        if self.request.options.dry_run {
+            transactions.clear();
+        }
+        if transactions.is_empty() && reply.splice == Some(Splice::Committed) {
             reply.splice = current.map(Splice::Known);
         }
         Plan {
-            transaction,
+            transactions,
             reply,
             retry_on_conflict,
         }

@@ -130,9 +130,10 @@ pub struct Stamp<'a> {
 /// A request, planned.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// `None`: nothing to write (dry run or no change).
-    pub transaction: Option<Transaction>,
-    /// The reply once the transaction has committed.
+    /// One for each object, since each change has a revision of its own; none if nothing is to be written (dry run or no
+    /// change). Committed one by one, in order.
+    pub transactions: Vec<Transaction>,
+    /// The reply once all have committed.
     pub reply: PlannedReply,
     /// On a conflict at commit: plan again on a fresher view (true), or answer 409 (the client gave a resourceVersion).
     pub retry_on_conflict: bool,

@@ -77,25 +77,26 @@ impl Backend {
             entropy: &mut self.entropy,
         };
         let Plan {
-            transaction, reply, ..
+            transactions,
+            reply,
+            ..
         } = plan(&self.store.view(), request, &mut stamp)?;
-        let Some(transaction) = transaction else {
-            return Ok(reply.finish(self.store.view().revision()));
-        };
-        self.sequence += 1;
-        let applied = self.store.apply(&Command {
-            id: ProposalId {
-                origin: 1,
-                sequence: self.sequence,
-            },
-            time_ms: self.clock.wall().as_millisecond(),
-            transaction,
-        });
-        self.publish(applied.events);
-        match applied.outcome {
-            Outcome::Committed { revision } => Ok(reply.finish(revision)),
-            Outcome::Conflict { key, .. } => panic!("nobody else writes, yet {key} conflicts"),
+        for transaction in transactions {
+            self.sequence += 1;
+            let applied = self.store.apply(&Command {
+                id: ProposalId {
+                    origin: 1,
+                    sequence: self.sequence,
+                },
+                time_ms: self.clock.wall().as_millisecond(),
+                transaction,
+            });
+            self.publish(applied.events);
+            if let Outcome::Conflict { key, .. } = applied.outcome {
+                panic!("nobody else writes, yet {key} conflicts");
+            }
         }
+        Ok(reply.finish(self.store.view().revision()))
     }
 
     fn publish(&mut self, events: Vec<Event>) {

@@ -65,7 +65,7 @@ pub(super) fn plan(job: &Job<'_>, body: &Value, stamp: &mut Stamp<'_>) -> Result
         .extend(unserved::warnings(job.kind, &object, None));
     reply.warnings.extend(absent_account(job, &object));
     // A retry finds the name taken or the namespace gone, and says so.
-    Ok(job.finish(Some(transaction), reply, None, true))
+    Ok(job.finish(vec![transaction], reply, None, true))
 }
 
 /// A missing name is drawn from `generateName`, one that is free if possible.

@@ -90,7 +90,8 @@ pub(super) fn plan_collection(job: &Job<'_>, now: Timestamp) -> Result<Plan, Sta
     };
     check_policy(deletion)?;
     let selector = Selector::parse(job.kind, label_selector, field_selector)?;
-    let mut transaction = Transaction::default();
+    // Each object by itself: a watcher goes on after a revision, and would miss the rest of those that shared it.
+    let mut transactions = Vec::new();
     let prefix = job
         .kind
         .key_prefix(Some(job.namespace().unwrap_or_default()));
@@ -108,20 +109,21 @@ pub(super) fn plan_collection(job: &Job<'_>, now: Timestamp) -> Result<Plan, Sta
             },
             Removal::Now => Operation::Delete { key: key.clone() },
         };
-        transaction.operations.push(operation);
-        transaction.compare.push(Compare {
-            key,
-            mod_revision: record.mod_revision,
+        transactions.push(Transaction {
+            compare: vec![Compare {
+                key,
+                mod_revision: record.mod_revision,
+            }],
+            operations: vec![operation],
         });
-        if transaction.operations.len() > DELETE_COLLECTION_OBJECTS_MAX {
+        if transactions.len() > DELETE_COLLECTION_OBJECTS_MAX {
             return Err(Status::too_large(format!(
                 "more than {DELETE_COLLECTION_OBJECTS_MAX} objects would be deleted at once; narrow the selectors"
             )));
         }
     }
     let reply = super::reply(200, success(job.kind, "", None), None);
-    let transaction = Some(transaction).filter(|transaction| !transaction.operations.is_empty());
-    Ok(job.finish(transaction, reply, None, true))
+    Ok(job.finish(transactions, reply, None, true))
 }
 
 fn check_policy(deletion: &Deletion) -> Result<(), Status> {

@@ -192,7 +192,7 @@ fn eviction(job: &Job<'_>, body: &Value, stamp: &Stamp<'_>) -> Result<Plan, Stat
     let (deletion, dry_run) = Deletion::from_options(&decoded.object["deleteOptions"]);
     let mut plan = delete::plan(job, &deletion, stamp.now)?;
     if dry_run {
-        plan.transaction = None;
+        plan.transactions.clear();
     }
     created(&mut plan);
     Ok(plan)

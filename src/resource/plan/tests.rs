@@ -58,16 +58,22 @@ impl Cluster {
     }
 
     fn commit(&mut self, plan: &Plan) -> Outcome {
-        self.commands += 1;
-        let command = Command {
-            id: ProposalId {
-                origin: 1,
-                sequence: self.commands,
-            },
-            time_ms: self.now.as_millisecond(),
-            transaction: plan.transaction.clone().unwrap_or_default(),
+        let mut last = Outcome::Committed {
+            revision: self.revision(),
         };
-        self.store.apply(&command).outcome
+        for transaction in &plan.transactions {
+            self.commands += 1;
+            let command = Command {
+                id: ProposalId {
+                    origin: 1,
+                    sequence: self.commands,
+                },
+                time_ms: self.now.as_millisecond(),
+                transaction: transaction.clone(),
+            };
+            last = self.store.apply(&command).outcome;
+        }
+        last
     }
 
     fn create(&mut self, plural: &str, object: Value) -> Value {

@@ -49,11 +49,14 @@ fn a_bound_pod_is_given_its_grace() {
     assert_eq!(Some(&marked), cluster.get("pods", "p").as_ref());
 
     let again = cluster.plan(&delete("pods", "p", json!({}))).unwrap();
-    assert!(again.transaction.is_none(), "asking twice changes nothing");
+    assert!(
+        again.transactions.is_empty(),
+        "asking twice changes nothing"
+    );
     let longer = cluster
         .plan(&delete("pods", "p", json!({"gracePeriodSeconds": 60})))
         .unwrap();
-    assert!(longer.transaction.is_none(), "no one can prolong it");
+    assert!(longer.transactions.is_empty(), "no one can prolong it");
     let sooner = body(
         &cluster
             .send(&delete("pods", "p", json!({"gracePeriodSeconds": 5})))
@@ -187,7 +190,7 @@ fn propagation_is_a_finalizer() {
             .plan(&delete("deployments", "web", json!({})))
             .unwrap();
         assert!(
-            plain.transaction.is_none(),
+            plain.transactions.is_empty(),
             "without a policy the one in force stays"
         );
         cluster
@@ -236,8 +239,8 @@ fn a_namespace_goes_when_it_is_finalized() {
         cluster
             .plan(&delete("namespaces", "n", json!({})))
             .unwrap()
-            .transaction
-            .is_none()
+            .transactions
+            .is_empty()
     );
     let finalized = json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}});
     cluster
@@ -263,7 +266,7 @@ fn collection(plural: &str, label_selector: &str, field_selector: &str) -> Reque
 }
 
 #[test]
-fn a_collection_goes_by_its_selectors_in_one_transaction() {
+fn a_collection_goes_by_its_selectors_each_object_at_a_revision_of_its_own() {
     let mut cluster = Cluster::new();
     for (name, app) in [("a", "x"), ("b", "x"), ("c", "y")] {
         cluster.create(
@@ -281,12 +284,13 @@ fn a_collection_goes_by_its_selectors_in_one_transaction() {
     assert_eq!(left, [false, true, true]);
     cluster.send(&collection("configmaps", "", "")).unwrap();
     assert!(cluster.get("configmaps", "b").is_none() && cluster.get("configmaps", "c").is_none());
+    assert_eq!(cluster.revision(), before + 3);
     assert!(
         cluster
             .plan(&collection("configmaps", "", ""))
             .unwrap()
-            .transaction
-            .is_none()
+            .transactions
+            .is_empty()
     );
     assert_eq!(
         cluster

@@ -112,7 +112,7 @@ fn a_patch_that_changes_nothing_writes_nothing() {
             json!({"data": {"a": "1", "b": null}}),
         ))
         .unwrap();
-    assert!(plan.transaction.is_none());
+    assert!(plan.transactions.is_empty());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn the_status_alone_changes() {
         json!({"replicas": 2, "observedGeneration": 1})
     );
     assert!(
-        cluster.plan(&patch).unwrap().transaction.is_none(),
+        cluster.plan(&patch).unwrap().transactions.is_empty(),
         "the same again"
     );
 }

@@ -38,7 +38,7 @@ fn the_same_again_keeps_its_revision() {
     let before = cluster.revision();
     for sent in [made.clone(), deployment("web")] {
         let request = put("deployments", "web", sent);
-        assert!(cluster.plan(&request).unwrap().transaction.is_none());
+        assert!(cluster.plan(&request).unwrap().transactions.is_empty());
         assert_eq!(body(&cluster.send(&request).unwrap()), made);
     }
     assert_eq!(cluster.revision(), before);
