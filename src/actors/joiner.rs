@@ -4,24 +4,23 @@
 //! operator says `--init`; the founder is the first seed in order of address. Afterwards the joiner makes sure that this incarnation stays
 //! registered: a node that hears no leader for a while introduces itself again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use rand::RngCore;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Place};
-use super::formation::{
-    Patience, ask_to_form, ask_who, founding_configuration, have_answered, majority,
-};
+use super::formation::{Patience, ask_who, have_answered};
 use super::raft_peer::TakePart;
 use super::wire::{Answer, Call, Contact, Identity};
 use crate::env::entropy::Entropy;
 use crate::raft::{ClusterId, Configuration, PeerId};
+
+mod founding;
 
 /// `--init` waits so long for seeds that do not answer: one of them may know a cluster.
 const INIT_PATIENCE_MS: u64 = 5_000;
@@ -139,16 +138,6 @@ struct Asked {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct JoinTried(Result<ClusterId, String>);
-
-/// An attempt to found ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Founded {
-    cluster: ClusterId,
-    configuration: Configuration,
-    /// Who belongs to it now, this node included.
-    accepted: BTreeSet<PeerId>,
-}
 
 impl Joiner {
     /// A joiner that begins to ask as soon as it is started.
@@ -327,104 +316,6 @@ impl Joiner {
         }
     }
 
-    /// Founds a cluster of this node alone.
-    fn found_alone(&mut self) {
-        let alone = (self.introduction.id, self.introduction.contact.clone());
-        let configuration = founding_configuration([alone].into_iter().collect(), 1);
-        if configuration.voters.is_empty() {
-            tracing::error!("--init needs a node that may vote");
-            return;
-        }
-        let cluster = self.fresh_cluster();
-        self.take_part(cluster, Some(configuration));
-    }
-
-    fn fresh_cluster(&mut self) -> ClusterId {
-        let id = self.entropy.next_u64();
-        ClusterId { id, generation: 0 }
-    }
-
-    /// Asks every other seed to belong to a new cluster of all of them.
-    fn found(&mut self, identities: &BTreeMap<String, Identity>, ctx: &mut Context<Self>) {
-        let attempt = self.founding.clone();
-        let (cluster, configuration) = attempt.unwrap_or_else(|| {
-            let seeds = identities.values().map(|who| (who.id, who.contact.clone()));
-            let wanted = self.introduction.voters_wanted;
-            let configuration = founding_configuration(seeds.collect(), wanted);
-            (self.fresh_cluster(), configuration)
-        });
-        if configuration.voters.is_empty() {
-            tracing::error!("none of the seeds may vote; a cluster needs a voter");
-            self.busy = false;
-            return;
-        }
-        self.founding = Some((cluster, configuration.clone()));
-        let own = self.introduction.id;
-        let asked = self.form(identities, cluster, &configuration);
-        let me = ctx.address();
-        let founding = async move {
-            let mut accepted = BTreeSet::from([own]);
-            accepted.extend(asked.await);
-            me.do_send(Founded {
-                cluster,
-                configuration,
-                accepted,
-            });
-        };
-        ctx.spawn(founding.into_actor(self));
-    }
-
-    /// Asks these, except itself, to belong to a cluster; gives those who do.
-    fn form(
-        &self,
-        identities: &BTreeMap<String, Identity>,
-        cluster: ClusterId,
-        configuration: &Configuration,
-    ) -> impl Future<Output = Vec<PeerId>> + use<> {
-        let own = self.introduction.id;
-        let others = identities.iter().filter(|(_, who)| who.id != own);
-        let others = others.map(|(address, who)| (who.id, address.clone()));
-        let (caller, others) = (self.caller.clone(), others.collect());
-        ask_to_form(caller, others, cluster, configuration.clone())
-    }
-
-    /// A founder may die before it has asked everyone. Whoever was asked asks the others, until a leader has spoken: the
-    /// configuration is the founder's, and an incarnation founds with it at most once, so nothing else can come of it.
-    fn spread(&mut self, identities: &BTreeMap<String, Identity>, ctx: &mut Context<Self>) {
-        let Some((cluster, configuration)) = self.founding.clone() else {
-            return;
-        };
-        let missing = |(_, who): &(&String, &Identity)| {
-            who.cluster.is_none() && configuration.contacts.contains_key(&who.id)
-        };
-        let missing = identities.iter().filter(missing);
-        let missing = missing.map(|(address, who)| (address.clone(), who.clone()));
-        let asked = self.form(&missing.collect(), cluster, &configuration);
-        ctx.spawn(asked.into_actor(self).map(|_, _, _| ()));
-        self.tell_stillborn(identities, &configuration);
-    }
-
-    /// Says once that a majority of the founders was replaced before a leader spoke: without them nobody can ever be
-    /// elected. This process could give its part up (it has promised nothing that outlives them), but only by ending,
-    /// as every process of ours may at any time; so that is its operator's or supervisor's to do.
-    fn tell_stillborn(
-        &mut self,
-        identities: &BTreeMap<String, Identity>,
-        configuration: &Configuration,
-    ) {
-        let all_answered = have_answered(&self.introduction.seeds, identities);
-        let own = self.cluster();
-        let free = |who: &&Identity| who.cluster.is_none() || who.cluster == own;
-        let free = identities.values().filter(free).map(|who| who.id);
-        let voters = configuration.voters.intersection(&free.collect()).count();
-        if all_answered && voters < majority(configuration) && !self.stillborn_told {
-            self.stillborn_told = true;
-            tracing::error!(
-                "the founders of this cluster died before it had a leader: restart this node"
-            );
-        }
-    }
-
     fn take_part(&mut self, cluster: ClusterId, founding: Option<Configuration>) {
         assert!(
             self.may_belong_to(cluster),
@@ -472,29 +363,6 @@ impl Handler<Asked> for Joiner {
                 self.busy = false;
             }
             Next::Wait => self.busy = false,
-        }
-    }
-}
-
-impl Handler<Founded> for Joiner {
-    type Result = ();
-
-    fn handle(
-        &mut self,
-        Founded {
-            cluster,
-            configuration,
-            accepted,
-        }: Founded,
-        _: &mut Self::Context,
-    ) {
-        self.busy = false;
-        // With fewer than a majority the cluster could never elect a leader; nobody else may found it either, so the
-        // seeds are asked again, and those that accepted have a cluster to be joined once it lives.
-        let voters = configuration.voters.intersection(&accepted).count();
-        if self.cluster().is_none() && voters >= majority(&configuration) {
-            tracing::info!(cluster = %format_args!("{:016x}", cluster.id), voters, "a new cluster is founded");
-            self.take_part(cluster, Some(configuration));
         }
     }
 }

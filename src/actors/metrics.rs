@@ -50,22 +50,30 @@ fn events(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
     Ok(events)
 }
 
+fn leader_changes(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
+    let changes = IntCounter::new(
+        "kagero_raft_leader_changes_total",
+        "Times this node saw another leader take over",
+    )?;
+    registry.register(Box::new(changes.clone()))?;
+    Ok(changes)
+}
+
+fn lag(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
+    let lag = IntGaugeVec::new(
+        Opts::new(
+            "kagero_peer_lag_entries",
+            "Log entries a member lags behind this leader; only on the leader",
+        ),
+        &["peer"],
+    )?;
+    registry.register(Box::new(lag.clone()))?;
+    Ok(lag)
+}
+
 impl RaftMetrics {
     /// Registers the figures; fails if the registry has them already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let leader_changes = IntCounter::new(
-            "kagero_raft_leader_changes_total",
-            "Times this node saw another leader take over",
-        )?;
-        registry.register(Box::new(leader_changes.clone()))?;
-        let lag = IntGaugeVec::new(
-            Opts::new(
-                "kagero_peer_lag_entries",
-                "Log entries a member lags behind this leader; only on the leader",
-            ),
-            &["peer"],
-        )?;
-        registry.register(Box::new(lag.clone()))?;
         Ok(Self {
             term: gauge(registry, "kagero_raft_term", "Raft term of this node")?,
             commit: gauge(
@@ -83,7 +91,7 @@ impl RaftMetrics {
                 "kagero_raft_is_leader",
                 "1 while this node leads, else 0",
             )?,
-            leader_changes,
+            leader_changes: leader_changes(registry)?,
             generation: gauge(
                 registry,
                 "kagero_cluster_generation",
@@ -121,7 +129,7 @@ impl RaftMetrics {
             )?,
             events: events(registry)?,
             counted: Rc::default(),
-            lag,
+            lag: lag(registry)?,
             lines: RefCell::default(),
             last_leader: Cell::new(None),
         })

@@ -25,8 +25,10 @@ use crate::raft::{
     Status, Term,
 };
 use crate::store::{Command, Compacted, Event, Outcome, ProposalId, Revision, Transaction, View};
+use batch::Proposals;
 use survivor::Promise;
 
+mod batch;
 pub mod survivor;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
@@ -34,9 +36,6 @@ const IDLE_MS: u64 = 50;
 
 /// Strangers whose contacts are kept; more than the members of any cluster, and forgotten once a configuration is known.
 const INTRODUCED_MAX: usize = 64;
-
-/// Bytes of proposals that are proposed as one: as many as one append message carries.
-const PROPOSED_BYTES_MAX: usize = 256 << 10;
 
 /// Begin to take part, either as a founder or as one who joins.
 #[derive(Message, Debug)]
@@ -197,20 +196,6 @@ impl LeaderMember {
     }
 }
 
-/// Step everything that waits. One for each time the mailbox was empty, so that whatever came together is stepped
-/// together: its entries travel in one message and its effects are told once.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Flush;
-
-/// Proposals that will be one.
-#[derive(Default)]
-struct Proposals {
-    payloads: Vec<Bytes>,
-    bytes: usize,
-    answers: Vec<oneshot::Sender<Result<Outcome, ProposeError>>>,
-}
-
 /// The actor. Invariants: while something waits in `inputs` or `proposals`, a `Flush` is on its way; what is in
 /// `proposals` came after all of `inputs`; `leading` is set only between `BecameLeader` and `LostLeadership`;
 /// `contacts` are those of the newest configuration in the log; a `relic` is never stepped again, and its generation is
@@ -262,71 +247,6 @@ impl RaftPeer {
             timer: None,
             introduced: BTreeMap::new(),
         }
-    }
-
-    /// Steps the core, first with what waits, and performs what it returns.
-    fn step(&mut self, input: Input) {
-        self.seal_proposals();
-        self.inputs.push(input);
-        self.step_inputs();
-    }
-
-    /// Steps the core soon, together with what else has come by then.
-    fn step_soon(&mut self, input: Input, ctx: &mut Context<Self>) {
-        self.seal_proposals();
-        self.flush_soon(ctx);
-        self.inputs.push(input);
-    }
-
-    /// The same for proposals.
-    fn propose_soon(&mut self, proposed: Proposals, ctx: &mut Context<Self>) {
-        if self.proposals.bytes + proposed.bytes > PROPOSED_BYTES_MAX {
-            self.seal_proposals();
-        }
-        self.flush_soon(ctx);
-        self.proposals.bytes += proposed.bytes;
-        self.proposals.payloads.extend(proposed.payloads);
-        self.proposals.answers.extend(proposed.answers);
-    }
-
-    fn flush_soon(&self, ctx: &mut Context<Self>) {
-        if self.inputs.is_empty() && self.proposals.answers.is_empty() {
-            ctx.notify(Flush);
-        }
-    }
-
-    /// Makes the waiting proposals one input.
-    fn seal_proposals(&mut self) {
-        let Proposals {
-            payloads, answers, ..
-        } = std::mem::take(&mut self.proposals);
-        if let (false, Some(member)) = (payloads.is_empty(), &mut self.member) {
-            let tag = member.tag(Pending::Propose(answers));
-            self.inputs.push(Input::Propose(tag, payloads));
-        }
-    }
-
-    /// Forgets what waits to be stepped; whoever asked for it learns that its outcome is unknown.
-    fn drop_waiting(&mut self) {
-        self.inputs.clear();
-        self.proposals = Proposals::default();
-    }
-
-    fn step_inputs(&mut self) {
-        let now = self.clock.now();
-        let inputs = std::mem::take(&mut self.inputs);
-        let ticked = inputs.iter().any(|input| matches!(input, Input::Tick));
-        let mut all = Ready::default();
-        for input in inputs {
-            let Some(member) = &mut self.member else {
-                return;
-            };
-            let ready = member.raft.step(input, now);
-            if let Some(first) = all.append(ready) {
-                self.perform(first, false);
-            }
-        }
-        self.perform(all, ticked);
     }
 
     /// Sets the timer for the core's next deadline.
@@ -392,15 +312,6 @@ impl Handler<EnvelopesReceived> for RaftPeer {
         for envelope in envelopes {
             self.step_soon(Input::Message(envelope), ctx);
         }
-    }
-}
-
-impl Handler<Flush> for RaftPeer {
-    type Result = ();
-
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
-        self.seal_proposals();
-        self.step_inputs();
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix::prelude::*;
 
 use super::*;
+use crate::actors::formation::founding_configuration;
 use crate::actors::testing::host::contact;
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
