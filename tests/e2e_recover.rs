@@ -48,6 +48,13 @@ fn running(machines: &Machines, through: &str, wanted: usize) -> Vec<Value> {
 
 /// A web server's pod on a node.
 fn run_on(machines: &Machines, through: &str, name: &str, node: &str) -> Value {
+    // A pod that is bound to a node nobody knows is soon removed.
+    until("the node is ready", SOON, || {
+        let ready = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        let output = machines.kubectl(through, &["get", "node", node, ready]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (said == "True").then_some(()).ok_or(said)
+    });
     let overrides = json!({"spec": {"nodeName": node}}).to_string();
     let overrides = format!("--overrides={overrides}");
     let image = "--image=kagero.dev/web:built-in";
