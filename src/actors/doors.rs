@@ -318,13 +318,11 @@ impl Doors {
         deadline: Instant,
         replies: &mut [Option<Result<Reply, Status>>],
     ) -> Option<bool> {
-        let (mut waiting, mut transactions) = (
-            Vec::with_capacity(plans.len()),
-            Vec::with_capacity(plans.len()),
-        );
         if plans.is_empty() {
             return Some(true);
         }
+        let mut waiting = Vec::with_capacity(plans.len());
+        let mut transactions = Vec::with_capacity(plans.len());
         for (at, plan) in plans {
             waiting.push((at, plan.reply, plan.transactions.len()));
             transactions.extend(plan.transactions);

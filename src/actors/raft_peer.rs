@@ -151,9 +151,7 @@ pub struct Standing {
     pub term: Term,
     /// The leader it knows.
     pub leader: Option<PeerId>,
-    /// Every member's contact.
-    pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
-    /// Who votes and who only listens, as its log has it.
+    /// Who votes, who only listens, and how each is reached, as its log has it.
     pub configuration: Arc<Configuration>,
     /// A leader that has committed and applied an entry of its own term, so that its view is complete.
     pub leads: bool,
@@ -472,7 +470,7 @@ impl RaftPeer {
             member.answer_read(tag, index);
         }
         member.serve_reads();
-        let configuration = member.raft.configuration();
+        let configuration = member.raft.log().configuration();
         if *member.configuration != *configuration {
             if *member.contacts != configuration.contacts {
                 member.contacts = Arc::new(configuration.contacts.clone());
@@ -495,7 +493,7 @@ impl RaftPeer {
                     .observe(generation, &member.raft.status(now), &view);
                 self.metrics.count(member.raft.counters());
                 self.metrics
-                    .hold(&member.store.usage(), member.raft.log_bytes());
+                    .hold(&member.store.usage(), member.raft.log().bytes());
             }
             self.publish(events, restored);
         }
@@ -521,7 +519,6 @@ impl RaftPeer {
             role,
             term,
             leader: member.raft.leader(),
-            contacts: member.contacts.clone(),
             configuration: member.configuration.clone(),
             leads: leading.is_some(),
         };

@@ -19,7 +19,11 @@ pub(super) async fn is_removed(known: Known, caller: Addr<Caller>) -> bool {
     let Some(own) = known.contact(standing.id) else {
         return true;
     };
-    let others = standing.contacts.keys().filter(|id| **id != standing.id);
+    let others = standing
+        .configuration
+        .contacts
+        .keys()
+        .filter(|id| **id != standing.id);
     let addresses: BTreeSet<String> = others
         .filter_map(|id| known.contact(*id))
         .map(|contact| contact.address)

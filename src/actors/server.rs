@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::caller::{CallError, Caller, Place};
 use super::dial::{Greeted, greet};
+use super::doors::Known;
 use super::joiner::{Form, Joiner, WhichCluster};
 use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened};
 use super::logs::answer_log;
@@ -261,10 +262,8 @@ impl Doorman {
         let leader = known
             .as_ref()
             .and_then(|known| known.contact(known.standing.leader?));
-        let contacts = known
-            .iter()
-            .flat_map(|known| known.standing.contacts.keys().map(|id| known.contact(*id)));
-        let apis = contacts.flatten().map(|contact| contact.api).collect();
+        let contacts = known.iter().flat_map(Known::contacts);
+        let apis = contacts.map(|contact| contact.api).collect();
         let leader = leader.map(|contact| contact.address);
         Ok(Identity {
             id: self.id,

@@ -195,7 +195,7 @@ impl Handler<Published> for StoreFront {
             restored,
             standing,
         } = published;
-        if !standing.contacts.contains_key(&standing.id) {
+        if !standing.configuration.contacts.contains_key(&standing.id) {
             // Not yet, or no longer, a member: nobody keeps this state up to date, so it is no replica.
             self.watchers.clear();
             self.known.send_replace(None);
@@ -239,7 +239,7 @@ fn turns(before: Option<&Standing>, now: &Standing) -> Vec<String> {
         .leader
         .filter(|id| *id != now.id && followed != Some(*id))
     {
-        let contact = now.contacts.get(&leader);
+        let contact = now.configuration.contacts.get(&leader);
         let contact = contact.and_then(|bytes| Contact::decode(bytes).ok());
         let name = contact.map_or_else(|| leader.to_string(), |contact| contact.name);
         lines.push(format!("this node follows {name}"));
@@ -324,9 +324,15 @@ impl Handler<DescribeForwarded> for StoreFront {
 impl Known {
     /// The contact of a member.
     pub fn contact(&self, id: crate::raft::PeerId) -> Option<Contact> {
-        let bytes = self.standing.contacts.get(&id)?;
+        let bytes = self.standing.configuration.contacts.get(&id)?;
         // Written by `Contact::encode`; an unreadable one is a node this version cannot reach.
         Contact::decode(bytes).ok()
+    }
+
+    /// The contacts of all members.
+    pub(super) fn contacts(&self) -> impl Iterator<Item = Contact> {
+        let members = self.standing.configuration.contacts.keys();
+        members.filter_map(|id| self.contact(*id))
     }
 }
 

@@ -143,7 +143,6 @@ impl RaftPeer {
             role: Role::Follower,
             term: relic.raft.status(self.clock.now()).term,
             leader: None,
-            contacts: relic.contacts.clone(),
             configuration: relic.configuration.clone(),
             leads: false,
         };

@@ -1,6 +1,5 @@
 //! What a front takes for a replica, and writes that nobody can take.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -11,7 +10,7 @@ use crate::actors::raft_peer::Standing;
 use crate::actors::testing::host::{contact, env};
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
-use crate::raft::{ClusterId, PeerId, Role};
+use crate::raft::{ClusterId, Configuration, PeerId, Role};
 use crate::resource::{Deletion, Options, ResourceName, Verb};
 use crate::store::Store;
 
@@ -24,10 +23,13 @@ fn front(wires: &Wires) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
 
 /// News for peer 1, where these are members and that one leads.
 fn published(members: &[u16], leader: Option<u64>) -> Published {
-    let contacts: BTreeMap<PeerId, bytes::Bytes> = members
+    let contacts = members
         .iter()
-        .map(|number| (PeerId((*number).into()), contact(*number).encode()))
-        .collect();
+        .map(|number| (PeerId((*number).into()), contact(*number).encode()));
+    let configuration = Configuration {
+        contacts: contacts.collect(),
+        ..Configuration::default()
+    };
     Published {
         view: Store::new().view(),
         events: Arc::default(),
@@ -41,8 +43,7 @@ fn published(members: &[u16], leader: Option<u64>) -> Published {
             role: Role::Follower,
             term: 1,
             leader: leader.map(PeerId),
-            contacts: Arc::new(contacts),
-            configuration: Arc::default(),
+            configuration: Arc::new(configuration),
             leads: false,
         },
     }

@@ -246,7 +246,7 @@ async fn survivors_follow_the_winner_whoever_is_asked() {
         let known = host.node.known.borrow();
         known
             .as_ref()
-            .map_or(0, |known| known.standing.contacts.len())
+            .map_or(0, |known| known.standing.configuration.contacts.len())
     };
     eventually("five members", || hosts.iter().all(|host| count(host) == 5)).await;
     write(&hosts[0].client(&wires), "later").await;
