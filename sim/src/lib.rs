@@ -23,6 +23,7 @@ pub mod faults;
 pub mod history;
 pub mod machine;
 pub mod minimise;
+pub mod model;
 pub mod mutants;
 pub mod play;
 pub mod scenarios;

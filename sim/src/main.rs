@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use commands::{list, repeat, run};
 use sim::core_bench::BenchArgs;
 use sim::core_cli::CoreArgs;
+use sim::model::cli::ModelArgs;
 use sim::mutants::MutantsArgs;
 
 const EXAMPLES: &str = "\
@@ -23,6 +24,7 @@ Examples:
   sim repeat --scenario spot_storm --seeds 20          each in two processes; shows where the traces part
   sim core --runs 100000                               consensus core and store alone, many short runs
   sim core --seed 7 --runs 1 --trace                   one of them, its timeline on stdout
+  sim model                                            consensus core in a model checker, every order of a few events
 
 Exit codes: 0 all runs held, 1 a run failed, two runs differ or a fault never happened, 2 wrong usage.";
 
@@ -46,6 +48,7 @@ enum Command {
     Core(CoreArgs),
     BenchCore(BenchArgs),
     Mutants(MutantsArgs),
+    Model(ModelArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -55,6 +58,7 @@ fn main() -> Result<ExitCode> {
         Command::Repeat(repeat) => repeat::repeat(&repeat)?,
         Command::Core(core) => sim::core_cli::run(&core)?,
         Command::Mutants(mutants) => sim::mutants::run(&mutants)?,
+        Command::Model(model) => sim::model::cli::run(&model)?,
         Command::BenchCore(bench) => sim::core_bench::run(&bench)?,
     };
     Ok(if held {
