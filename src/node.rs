@@ -280,6 +280,7 @@ impl Parts {
             contact: contact.clone(),
             seeds: options.seeds.clone(),
             peer: peer.clone(),
+            link: link.clone(),
             joiner: joiner.clone(),
             caller: caller.clone(),
             known: known.clone(),

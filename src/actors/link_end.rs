@@ -3,13 +3,16 @@
 //! Deliberately without any idea of what a pod is: assignments go to the node agent, reports come from it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::joiner::{Adopt, Joiner, Linked, Missed};
 use super::node_agent::NodeAgent;
+use super::node_link::POLL_MS;
 use super::node_messages::{
     AssignPods, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports, WireAssignment,
 };
@@ -62,11 +65,32 @@ pub struct LinkEnded {
     pub link: LinkId,
 }
 
+/// Which leader speaks to this node? `None` if none has for a while.
+#[derive(Message)]
+#[rtype(result = "Option<Speaker>")]
+pub struct WhoSpeaks;
+
+/// A leader that was heard over its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its cluster and generation.
+    pub cluster: ClusterId,
+    /// Its peer address, "" if it does not say.
+    pub address: String,
+}
+
+/// A leader polls its nodes; one of which so long nothing was heard may be no leader any more.
+const SPEAKER_SILENT_MS: u64 = 2 * POLL_MS;
+
 /// The link in force.
 struct Current {
     id: LinkId,
     cluster: ClusterId,
     term: Term,
+    /// The leader's peer address, "" if it does not say.
+    leader: String,
+    /// When it last said something.
+    heard: Instant,
     /// Dropping it ends the connection.
     answers: mpsc::Sender<LinkUp>,
     /// What came of the next assignment so far.
@@ -245,6 +269,8 @@ impl Handler<LinkOpened> for LinkEnd {
             id: self.next_link,
             cluster,
             term,
+            leader,
+            heard: Instant::now(),
             answers,
             parts: Vec::new(),
             assigned: false,
@@ -271,6 +297,7 @@ impl Handler<LinkDownReceived> for LinkEnd {
         let Some(current) = self.current.as_mut().filter(|current| current.id == link) else {
             return;
         };
+        current.heard = Instant::now();
         match down {
             LinkDown::Open { .. } => {}
             LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
@@ -302,6 +329,20 @@ impl Handler<LinkDownReceived> for LinkEnd {
                 }
             }
         }
+    }
+}
+
+impl Handler<WhoSpeaks> for LinkEnd {
+    type Result = MessageResult<WhoSpeaks>;
+
+    fn handle(&mut self, _: WhoSpeaks, _: &mut Self::Context) -> Self::Result {
+        let silent = Duration::from_millis(SPEAKER_SILENT_MS);
+        let current = self.current.as_ref();
+        let speaking = current.filter(|current| current.heard.elapsed() < silent);
+        MessageResult(speaking.map(|current| Speaker {
+            cluster: current.cluster,
+            address: current.leader.clone(),
+        }))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::{ObjectKey, Reply, Request, Status};
 
 /// The node is asked for life and load this often.
-const POLL_MS: u64 = 2_000;
+pub(super) const POLL_MS: u64 = 2_000;
 /// Silence after which a node is NotReady (DESIGN.md, Masters and nodes).
 pub(super) const SILENCE_NOT_READY_MS: u64 = 10_000;
 /// A connection on which this many polls went unanswered leads nowhere (the node may take another for the newest): it

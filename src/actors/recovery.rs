@@ -17,17 +17,22 @@ use tokio::time::Instant;
 use super::caller::{self, Caller};
 use super::doors::Known;
 use super::joiner::{Adopt, Joiner};
+use super::link_end::{LinkEnd, WhoSpeaks};
 use super::messages::{Recover, Recovery};
 use super::raft_peer::RaftPeer;
-use super::raft_peer::survivor::{BeginGeneration, GiveAccount, MakePromise, Promise};
+use super::raft_peer::survivor::{
+    BeginGeneration, GiveAccount, MakePromise, Promise, PromiseRefused,
+};
 use super::refusals::stopping;
 use super::registration::registered;
 use super::wire::{Answer, Call, Contact};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{
-    ClusterId, Configuration, PeerId, Place, Position, RecoveryPlan, Testimony, plan_recovery,
+    Account, ClusterId, Configuration, PeerId, Place, Position, RecoveryPlan, RecoveryRefused,
+    Testimony, plan_recovery,
 };
+use crate::resource::nodes::is_ready;
 use crate::resource::{Status, time};
 use crate::store::Revision;
 
@@ -56,6 +61,8 @@ pub struct Around {
     pub seeds: Vec<String>,
     /// This node's peer.
     pub peer: Addr<RaftPeer>,
+    /// Hears the leader on a node that has no vote.
+    pub link: Addr<LinkEnd>,
     /// Learns which generation this node belongs to.
     pub joiner: Addr<Joiner>,
     /// Questions to others.
@@ -180,12 +187,19 @@ impl Around {
     }
 
     async fn testify(&self) -> Result<Testimony, Status> {
-        let account = self.peer.send(GiveAccount).await;
+        let account = self.peer.send(GiveAccount).await.map_err(|_| stopping())?;
+        let speaker = self.link.send(WhoSpeaks).await.map_err(|_| stopping())?;
+        // To a node without a vote, and to a member that was removed behind its back, a leader speaks over its link only.
+        let account = account.map(|account| Account {
+            hears_leader: account.hears_leader
+                || speaker.is_some_and(|speaker| speaker.cluster.id == account.cluster.id),
+            ..account
+        });
         Ok(Testimony {
             id: self.id,
             place: place(&self.contact),
             recovers: false,
-            account: account.map_err(|_| stopping())?,
+            account,
         })
     }
 
@@ -195,7 +209,7 @@ impl Around {
         let own = self.contact.address.clone();
         let mut next = inquiry.hear(own.clone(), self.testify().await?);
         next.extend(self.seeds.iter().cloned());
-        next.extend(self.witnesses());
+        next.extend(self.witnesses()?);
         let mut asked = BTreeSet::from([own]);
         for _ in 0..ROUNDS_MAX {
             next.retain(|address| asked.insert(address.clone()));
@@ -212,18 +226,21 @@ impl Around {
         Ok(inquiry)
     }
 
-    /// Nodes that may hear a leader although no member that this one knows of does.
-    fn witnesses(&self) -> Vec<String> {
+    /// Nodes that may hear a leader although no member that this one knows of does, those first that were ready last.
+    /// Who knows none, because it was told that it is no member, cannot know that nobody hears one.
+    fn witnesses(&self) -> Result<Vec<String>, Status> {
         let known = self.known.borrow();
-        let Some(known) = known.as_ref() else {
-            return Vec::new();
-        };
+        let no_replica = || conflict(RecoveryRefused::NoReplica.to_string());
+        let known = known.as_ref().ok_or_else(no_replica)?;
         let nodes = known.view.range("nodes/");
         let contacts = nodes.filter_map(|(_, record)| {
             let node: Node = serde_json::from_slice(&record.value).ok()?;
-            Some(registered(&node)?.1.address)
+            Some((!is_ready(&node), registered(&node)?.1.address))
         });
-        contacts.take(WITNESSES_MAX).collect()
+        let mut contacts: Vec<_> = contacts.collect();
+        contacts.sort();
+        let addresses = contacts.into_iter().map(|(_, address)| address);
+        Ok(addresses.take(WITNESSES_MAX).collect())
     }
 
     async fn ask(&self, address: &str) -> Option<Testimony> {
@@ -292,8 +309,7 @@ impl Around {
         promise: MakePromise,
     ) -> Result<Position, Status> {
         if id == self.id {
-            let promised = self.peer.send(promise).await.map_err(|_| stopping())?;
-            return promised.map_err(|refused| conflict(refused.to_string()));
+            return promise_here(&self.peer, &self.link, promise).await;
         }
         match self.call(address, Call::Promise(promise)).await? {
             Answer::Promised(position) => Ok(position),
@@ -333,6 +349,20 @@ impl Around {
     }
 }
 
+/// Promises on this node, whoever coordinates, unless a leader of the cluster speaks to it.
+pub(super) async fn promise_here(
+    peer: &Addr<RaftPeer>,
+    link: &Addr<LinkEnd>,
+    promise: MakePromise,
+) -> Result<Position, Status> {
+    let speaker = link.send(WhoSpeaks).await.map_err(|_| stopping())?;
+    if speaker.is_some_and(|speaker| speaker.cluster.id == promise.cluster) {
+        return Err(conflict(PromiseRefused::LeaderLives.to_string()));
+    }
+    let promised = peer.send(promise).await.map_err(|_| stopping())?;
+    promised.map_err(|refused| conflict(refused.to_string()))
+}
+
 /// Begins a generation on this node, whoever coordinates.
 pub(super) async fn begin_here(
     peer: &Addr<RaftPeer>,
@@ -347,7 +377,7 @@ pub(super) async fn begin_here(
 }
 
 /// A refusal that an operator reads as it stands.
-pub(super) fn conflict(message: impl Into<String>) -> Status {
+fn conflict(message: impl Into<String>) -> Status {
     Status::new(409, "Conflict", message)
 }
 

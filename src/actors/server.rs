@@ -19,7 +19,6 @@ use super::logs::answer_log;
 use super::membership::{Admit, Membership};
 use super::messages::OpenLog;
 use super::node_agent::NodeAgent;
-use super::raft_peer::survivor::PromiseRefused;
 use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
 use super::recovery::{self, Recoverer, Testify};
 use super::refusals;
@@ -245,9 +244,8 @@ impl Doorman {
                 said.map(Answer::Testified)
             }
             Call::Promise(promise) => {
-                let promised = self.peer.send(promise).await.map_err(stopping)?;
-                let refused = |refused: PromiseRefused| recovery::conflict(refused.to_string());
-                promised.map(Answer::Promised).map_err(refused)
+                let promised = recovery::promise_here(&self.peer, &self.link, promise).await;
+                promised.map(Answer::Promised)
             }
             Call::Begin(begin) => {
                 let revision = recovery::begin_here(&self.peer, &self.joiner, begin).await;

@@ -1,10 +1,15 @@
 //! A majority is lost for good: what recovers, what refuses to, and what stays as it was.
 
+use actix::prelude::*;
 use serde_json::{Value, json};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::actors::testing::host::{Host, eventually, obtain, options};
+use crate::actors::caller::{Caller, Place};
+use crate::actors::dial::dial;
+use crate::actors::raft_peer::survivor::{MakePromise, Promise};
+use crate::actors::testing::host::{Host, eventually, obtain, options, peer_address};
 use crate::actors::testing::network::Wires;
+use crate::actors::wire::{Answer, Call, FromDialler, LinkDown};
 use crate::cli::client::{Client, ClientError};
 use crate::raft::Role;
 
@@ -215,6 +220,77 @@ async fn silence_refuses_and_a_process_in_its_place_is_proof() {
     recover_without(&client, &["n3"]).await;
     // Two voters survive no more losses than one, so the newcomer learns until there is a third.
     members(&client, &["n1 leader", "n2 learner"]).await;
+}
+
+/// Asks a node over the peers' protocol.
+async fn ask(wires: &Wires, number: u16, call: Call) -> Option<Answer> {
+    let question = Place {
+        address: peer_address(number),
+        call,
+        deadline: Instant::now() + Duration::from_secs(1),
+    };
+    let answer = Caller::new(wires.network()).start().send(question).await;
+    answer.unwrap().ok()
+}
+
+/// The voters moved on to machines that it never heard of; their leader still has a link to it.
+#[actix::test]
+async fn who_hears_a_leader_over_its_link_alone_recovers_nothing() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let one = survivor(&wires).await;
+    let (client, dead) = (one.client(&wires), json!({"dead": ["n2", "n3"]}));
+    let cluster = one.node.known.borrow().as_ref().unwrap().standing.cluster;
+    let open = LinkDown::Open {
+        cluster,
+        term: 99,
+        to: one.node.id,
+        leader: String::new(),
+    };
+    let network = wires.network();
+    let (leader, _answers) = dial(network.as_ref(), &peer_address(1), None)
+        .await
+        .unwrap();
+    let say = |word: LinkDown| leader.send(&FromDialler::Link(word)).unwrap();
+    say(open);
+    for _ in 0..5 {
+        let refused = recover(&client, dead.clone()).await.unwrap_err();
+        assert!(refused.to_string().contains("hears a leader"), "{refused}");
+        let promise = MakePromise {
+            cluster: cluster.id,
+            promise: Promise {
+                generation: 1,
+                winner: one.node.id,
+            },
+        };
+        let promised = ask(&wires, 1, Call::Promise(promise)).await;
+        assert!(promised.is_none(), "{promised:?}");
+        sleep(Duration::from_secs(2)).await;
+        say(LinkDown::Poll);
+    }
+    // A leader that says nothing any more may be none.
+    sleep(Duration::from_secs(5)).await;
+    recover(&client, dead).await.unwrap();
+}
+
+#[actix::test]
+async fn who_has_no_vote_testifies_to_the_leader_of_its_link() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let _voters = three(&wires).await;
+    let mut four = options(4);
+    four.may_vote = false;
+    let _four = Host::start(&wires, four, 4).await;
+    obtain("a witness", async || {
+        let said = ask(&wires, 4, Call::Testify).await;
+        let account = match &said {
+            Some(Answer::Testified(four)) => four.account.as_ref(),
+            _ => None,
+        };
+        let hears = account.is_some_and(|account| account.hears_leader);
+        hears.then_some(()).ok_or(said)
+    })
+    .await;
 }
 
 #[actix::test]
