@@ -64,7 +64,7 @@ pub struct Form {
 #[rtype(result = "Option<ClusterId>")]
 pub struct WhichCluster;
 
-/// Where is the API of a node that holds a replica? Asks the seeds.
+/// Where is the API of a node that holds a replica? Asks the seeds. Never this node's own.
 #[derive(Message)]
 #[rtype(result = "Vec<String>")]
 pub struct FindApis;
@@ -460,20 +460,23 @@ impl Handler<FindApis> for Joiner {
     type Result = ResponseFuture<Vec<String>>;
 
     fn handle(&mut self, _: FindApis, _: &mut Self::Context) -> Self::Result {
-        let (caller, seeds, own) = (
+        let (caller, seeds, own, own_api) = (
             self.caller.clone(),
             self.introduction.seeds.clone(),
             self.introduction.id,
+            self.introduction.contact.api.clone(),
         );
         Box::pin(async move {
             let questions = seeds.iter().map(|seed| ask_who(&caller, seed));
             let mut answers: FuturesUnordered<_> = questions.collect();
             while let Some(answer) = answers.next().await {
-                match answer {
-                    Some(identity) if identity.id != own && !identity.apis.is_empty() => {
-                        return identity.apis;
-                    }
-                    _ => {}
+                let Some(mut identity) = answer.filter(|identity| identity.id != own) else {
+                    continue;
+                };
+                // An address that is this node's too leads back to it: by default every machine has the same.
+                identity.apis.retain(|api| *api != own_api);
+                if !identity.apis.is_empty() {
+                    return identity.apis;
                 }
             }
             Vec::new()

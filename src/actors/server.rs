@@ -14,7 +14,7 @@ use super::caller::{CallError, Caller, Place};
 use super::dial::{Greeted, greet};
 use super::doors::Known;
 use super::joiner::{Form, Joiner, WhichCluster};
-use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened};
+use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened, WhoSpeaks};
 use super::logs::answer_log;
 use super::membership::{Admit, Membership};
 use super::messages::OpenLog;
@@ -263,11 +263,17 @@ impl Doorman {
         let contacts = known.iter().flat_map(Known::contacts);
         let apis = contacts.map(|contact| contact.api).collect();
         let leader = leader.map(|contact| contact.address);
+        // To who has no vote, or is no member any more, the leader speaks over its link only.
+        let speaker = self.link.send(WhoSpeaks).await.map_err(stopping)?;
+        let speaker = speaker.filter(|speaker| !speaker.address.is_empty());
+        let leads = known.as_ref().filter(|known| known.standing.leads);
+        let members = leads.map(|known| &known.standing.configuration.contacts);
         Ok(Identity {
             id: self.id,
             contact: self.contact.clone(),
             cluster,
-            leader,
+            leader: leader.or(speaker.map(|speaker| speaker.address)),
+            members: members.into_iter().flatten().map(|(id, _)| *id).collect(),
             apis,
         })
     }

@@ -23,7 +23,7 @@ use super::wire::Contact;
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
-use crate::raft::Role;
+use crate::raft::{ClusterId, PeerId, Role};
 use crate::resource::{Reply, Request, Status};
 use crate::store::{Event, Revision, View};
 
@@ -52,6 +52,9 @@ pub struct WhatIsKnown;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RemovalAsked {
+    /// As what it was asked about.
+    cluster: ClusterId,
+    id: PeerId,
     removed: bool,
 }
 
@@ -114,8 +117,13 @@ impl StoreFront {
         self.leaderless_since = None;
         let (caller, me) = (self.caller.clone(), ctx.address());
         let asking = async move {
+            let (cluster, id) = (known.standing.cluster, known.standing.id);
             let removed = is_removed(known, caller).await;
-            me.do_send(RemovalAsked { removed });
+            me.do_send(RemovalAsked {
+                cluster,
+                id,
+                removed,
+            });
         };
         ctx.spawn(asking.into_actor(self));
     }
@@ -172,9 +180,13 @@ impl Actor for StoreFront {
 impl Handler<RemovalAsked> for StoreFront {
     type Result = ();
 
-    fn handle(&mut self, RemovalAsked { removed }: RemovalAsked, _: &mut Self::Context) {
-        let leaderless = |known: &Known| known.standing.leader.is_none();
-        if !removed || !self.known.borrow().as_ref().is_some_and(leaderless) {
+    fn handle(&mut self, asked: RemovalAsked, _: &mut Self::Context) {
+        // What is no member of one generation may be of the next, which may have begun meanwhile.
+        let still = |known: &Known| {
+            let now = &known.standing;
+            now.leader.is_none() && (now.cluster, now.id) == (asked.cluster, asked.id)
+        };
+        if !asked.removed || !self.known.borrow().as_ref().is_some_and(still) {
             return;
         }
         tracing::info!("this node is no member any more; its replica is forgotten");
@@ -323,7 +335,7 @@ impl Handler<DescribeForwarded> for StoreFront {
 
 impl Known {
     /// The contact of a member.
-    pub fn contact(&self, id: crate::raft::PeerId) -> Option<Contact> {
+    pub fn contact(&self, id: PeerId) -> Option<Contact> {
         let bytes = self.standing.configuration.contacts.get(&id)?;
         // Written by `Contact::encode`; an unreadable one is a node this version cannot reach.
         Contact::decode(bytes).ok()

@@ -153,6 +153,9 @@ pub struct Identity {
     pub cluster: Option<ClusterId>,
     /// The leader's peer address, if it knows one.
     pub leader: Option<String>,
+    /// The cluster's members, if it leads: who is none of them is none. Others may lag behind.
+    #[serde(default)]
+    pub members: Vec<PeerId>,
     /// API addresses of the cluster's members, for nodes that hold no replica.
     pub apis: Vec<String>,
 }

@@ -9,6 +9,7 @@ use crate::actors::formation::founding_configuration;
 use crate::actors::testing::host::contact;
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
+use crate::actors::testing::seed::answer_who;
 
 const OURS: u64 = 1;
 const OTHERS: u64 = 2;
@@ -19,6 +20,10 @@ fn cluster(id: u64) -> ClusterId {
 
 /// The joiner of node `me`, with all three seeds.
 fn joiner(me: u16) -> Joiner {
+    joiner_on(&Wires::default(), me)
+}
+
+fn joiner_on(wires: &Wires, me: u16) -> Joiner {
     let introduction = Introduction {
         id: PeerId(me.into()),
         contact: contact(me),
@@ -26,7 +31,7 @@ fn joiner(me: u16) -> Joiner {
         init: false,
         voters_wanted: 3,
     };
-    let caller = Caller::new(Wires::default().network()).start();
+    let caller = Caller::new(wires.network()).start();
     let entropy = Entropy::from_seed(1);
     Joiner::new(introduction, caller, silent_peer().recipient(), entropy)
 }
@@ -45,6 +50,7 @@ fn answers(said: &[(u16, u64, Option<u64>, bool)]) -> BTreeMap<String, Identity>
                 cluster,
                 leader,
                 apis,
+                members: Vec::new(),
             },
         )
     };
@@ -160,6 +166,30 @@ async fn a_later_generation_is_adopted_and_an_earlier_one_is_not() {
     for (heard, expected) in cases {
         joiner.send(Adopt(heard)).await.unwrap();
         assert_eq!(*known.borrow(), Some(expected), "{heard:?}");
+    }
+}
+
+/// By default every machine's API has the same address, which leads back to the one that asks.
+#[actix::test]
+async fn a_client_is_never_passed_on_to_the_node_itself() {
+    let own = contact(1).api;
+    let cases = [
+        (vec![own.clone()], vec![own.clone()], vec![]),
+        (
+            vec![own.clone()],
+            vec!["b".to_owned()],
+            vec!["b".to_owned()],
+        ),
+        (vec![own, "a".to_owned()], vec![], vec!["a".to_owned()]),
+    ];
+    for (second, third, expected) in cases {
+        let wires = Wires::default();
+        let joiner = joiner_on(&wires, 1).start();
+        let said = answers(&[(2, 2, Some(OURS), true), (3, 3, Some(OURS), true)]);
+        for (who, apis) in said.into_values().zip([second, third]) {
+            answer_who(&wires, Identity { apis, ..who });
+        }
+        assert_eq!(joiner.send(FindApis).await.unwrap(), expected);
     }
 }
 

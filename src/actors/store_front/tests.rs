@@ -7,9 +7,11 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::actors::leader_door::LeaderDoor;
 use crate::actors::raft_peer::Standing;
-use crate::actors::testing::host::{contact, env};
+use crate::actors::testing::host::{contact, env, peer_address};
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
+use crate::actors::testing::seed::answer_who;
+use crate::actors::wire::Identity;
 use crate::raft::{ClusterId, Configuration, PeerId, Role};
 use crate::resource::{Deletion, Options, ResourceName, Verb};
 use crate::store::Store;
@@ -166,6 +168,72 @@ async fn what_the_leaders_own_actors_write_is_never_forwarded() {
     assert_eq!(reasons.collect::<Vec<_>>(), ["NotLeader", "NotLeader"]);
     let forwarded = timeout(Duration::from_secs(30), successor.accept()).await;
     assert!(forwarded.is_err());
+}
+
+/// What a node says that hears this leader over its link, or that leads these.
+fn identity(number: u16, leader: u16, members: &[u16]) -> Identity {
+    Identity {
+        id: PeerId(number.into()),
+        contact: contact(number),
+        cluster: Some(published(&[1], None).standing.cluster),
+        leader: Some(peer_address(leader)),
+        apis: vec![contact(1).api; members.len()],
+        members: members.iter().map(|n| PeerId((*n).into())).collect(),
+    }
+}
+
+/// Nobody who was a member then is one now, and all API addresses are equal.
+#[actix::test]
+async fn who_was_removed_is_told_by_the_leader_that_others_name() {
+    tokio::time::pause();
+    let cases: [(&str, &[u16], bool); 2] = [
+        ("it was replaced", &[4, 5, 6], true),
+        ("it is a member still", &[1, 4, 5], false),
+    ];
+    for (what, members, removed) in cases {
+        let wires = Wires::default();
+        answer_who(&wires, identity(2, 4, &[]));
+        answer_who(&wires, identity(4, 4, members));
+        let (front, known) = front(&wires);
+        front.send(published(&[1, 2, 3], None)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(known.borrow().is_none(), removed, "{what}");
+    }
+}
+
+/// Who does not lead may lag behind.
+#[actix::test]
+async fn who_merely_follows_proves_nothing() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    answer_who(&wires, identity(2, 3, &[]));
+    let (front, known) = front(&wires);
+    front.send(published(&[1, 2, 3], None)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(known.borrow().is_some());
+}
+
+/// A verdict on the last generation says nothing of this one.
+#[actix::test]
+async fn a_late_verdict_does_not_hit_the_next_generation() {
+    let (front, known) = front(&Wires::default());
+    let mut now = published(&[1, 2], None);
+    now.standing.cluster.generation = 1;
+    front.send(now.clone()).await.unwrap();
+    for (generation, stays) in [(0, true), (1, false)] {
+        let cluster = ClusterId {
+            generation,
+            ..now.standing.cluster
+        };
+        let (id, removed) = (PeerId(1), true);
+        let verdict = RemovalAsked {
+            cluster,
+            id,
+            removed,
+        };
+        front.send(verdict).await.unwrap();
+        assert_eq!(known.borrow().is_some(), stays);
+    }
 }
 
 #[test]

@@ -6,3 +6,4 @@ pub(crate) mod host;
 pub(crate) mod network;
 pub(crate) mod peer;
 pub(crate) mod runtime;
+pub(crate) mod seed;
