@@ -10,6 +10,7 @@ mod describe;
 pub mod dial;
 pub mod doors;
 mod formation;
+mod founding_state;
 pub mod gate;
 pub mod informer;
 pub mod joiner;

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::super::adoption::remember_known_pods;
+use super::super::founding_state;
 use super::super::member::{Beginning, Member};
 use super::super::messages::LostLeadership;
 use super::{Published, RaftPeer, Standing};
@@ -241,7 +241,7 @@ impl Handler<BeginGeneration> for RaftPeer {
             term: begin.term,
             configuration: first_configuration(self.id, begin.survivors),
             record: begin.record,
-            more: remember_known_pods,
+            more: founding_state::remember,
         };
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
         let config = self.config.clone();
