@@ -28,6 +28,9 @@ const INIT_PATIENCE_MS: u64 = 5_000;
 const ROUND_MS: u64 = 250;
 /// Admission writes a Node object through Raft, so it may take an election.
 const ADMIT_MS_MAX: u64 = 5_000;
+/// A leader that called for an earlier process of this node calls again every 2 s at most, and the next one as soon as it
+/// is elected. After so long without a call, three times what a node's silence may last, its cluster is taken for dead.
+const CALL_LASTS_MS: u64 = 30_000;
 /// A node that has had no link from a leader for this long introduces itself again.
 const UNLINKED_MS_MAX: u64 = 5_000;
 
@@ -51,7 +54,7 @@ pub struct Missed {
 
 /// Belong to this new cluster (its founder asks).
 #[derive(Message)]
-#[rtype(result = "Result<(), String>")]
+#[rtype(result = "Result<(), FormRefused>")]
 pub struct Form {
     /// The new cluster.
     pub cluster: ClusterId,
@@ -59,10 +62,26 @@ pub struct Form {
     pub configuration: Configuration,
 }
 
+/// Why a seed does not belong to a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormRefused {
+    /// There is one already: nobody may found another.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// It was not asked rightly, or belongs to another attempt.
+    #[error("{0}")]
+    Otherwise(&'static str),
+}
+
 /// What is this node's cluster?
 #[derive(Message)]
 #[rtype(result = "Option<ClusterId>")]
 pub struct WhichCluster;
+
+/// Has a leader called for an earlier incarnation of this node lately?
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct WasCalled;
 
 /// Where is the API of a node that holds a replica? Asks the seeds. Never this node's own.
 #[derive(Message)]
@@ -103,8 +122,8 @@ pub struct Joiner {
     founding: Option<(ClusterId, Configuration)>,
     started: Instant,
     patience: Patience,
-    /// The leader that called for an earlier incarnation of this node.
-    missed_by: Option<String>,
+    /// The leader that called for an earlier incarnation of this node, and when it did last.
+    missed_by: Option<(String, Instant)>,
     /// Attempts to join so far; each asks another seed.
     attempts: usize,
     /// Said once that this node's cluster can never live.
@@ -181,6 +200,13 @@ impl Joiner {
         *self.cluster.borrow()
     }
 
+    /// The leader that called for an earlier incarnation of this node, if its cluster may live still.
+    fn called_by(&self) -> Option<&str> {
+        let lasts = Duration::from_millis(CALL_LASTS_MS);
+        let (leader, at) = self.missed_by.as_ref()?;
+        (at.elapsed() < lasts).then_some(leader)
+    }
+
     /// One look at whether there is something to do.
     fn round(&mut self, ctx: &mut Context<Self>) {
         let limit = Duration::from_millis(UNLINKED_MS_MAX);
@@ -196,7 +222,8 @@ impl Joiner {
             self.introduction.seeds.clone(),
             ctx.address(),
         );
-        seeds.extend(self.missed_by.iter().filter(|by| !by.is_empty()).cloned());
+        let called_by = self.called_by().filter(|by| !by.is_empty());
+        seeds.extend(called_by.map(str::to_owned));
         seeds.sort();
         seeds.dedup();
         let asking = async move {
@@ -260,6 +287,10 @@ impl Joiner {
         if let Some(address) = self.guide(identities, alien) {
             return Next::Join(address);
         }
+        // Whose leader calls any of these has a cluster that lives on at nodes which are no seeds.
+        if self.called_by().is_some() || identities.values().any(|who| who.called) {
+            return Next::Wait;
+        }
         let all_answered = have_answered(&self.introduction.seeds, identities);
         let all_empty = identities.values().all(|who| who.cluster.is_none());
         if self.introduction.init {
@@ -270,9 +301,6 @@ impl Joiner {
             } else {
                 Next::Wait
             };
-        }
-        if self.missed_by.is_some() {
-            return Next::Wait;
         }
         // `identities` is in order of address, so every seed agrees on who founds.
         let founds = identities.values().next().is_some_and(|who| who.id == own);
@@ -392,7 +420,7 @@ impl Handler<JoinTried> for Joiner {
 }
 
 impl Handler<Form> for Joiner {
-    type Result = Result<(), String>;
+    type Result = Result<(), FormRefused>;
 
     fn handle(
         &mut self,
@@ -404,9 +432,13 @@ impl Handler<Form> for Joiner {
     ) -> Self::Result {
         match self.cluster() {
             Some(own) if own == cluster => Ok(()),
-            Some(own) => Err(format!("this node belongs to cluster {:016x}", own.id)),
+            Some(own) => {
+                let elsewhere = format!("this node belongs to cluster {:016x}", own.id);
+                Err(FormRefused::Elsewhere(elsewhere))
+            }
             None if !configuration.contacts.contains_key(&self.introduction.id) => {
-                Err("the configuration names another incarnation of this node".to_owned())
+                let other = "the configuration names another incarnation of this node";
+                Err(FormRefused::Otherwise(other))
             }
             None if self
                 .founding
@@ -414,7 +446,12 @@ impl Handler<Form> for Joiner {
                 .is_some_and(|(own, _)| *own != cluster) =>
             {
                 tracing::warn!("two seeds found a cluster each: do all have the same seeds?");
-                Err("this node is founding another cluster".to_owned())
+                let other = "this node is founding another cluster";
+                Err(FormRefused::Otherwise(other))
+            }
+            None if self.called_by().is_some() => {
+                let called = "a leader called for an earlier process of this node".to_owned();
+                Err(FormRefused::Elsewhere(called))
             }
             None => {
                 self.founding = Some((cluster, configuration.clone()));
@@ -451,7 +488,7 @@ impl Handler<Missed> for Joiner {
     fn handle(&mut self, Missed { leader }: Missed, _: &mut Self::Context) {
         if self.cluster().is_none() {
             tracing::info!(leader, "a leader looks for an earlier process of this node");
-            self.missed_by = Some(leader);
+            self.missed_by = Some((leader, Instant::now()));
         }
     }
 }
@@ -481,6 +518,14 @@ impl Handler<FindApis> for Joiner {
             }
             Vec::new()
         })
+    }
+}
+
+impl Handler<WasCalled> for Joiner {
+    type Result = bool;
+
+    fn handle(&mut self, _: WasCalled, _: &mut Self::Context) -> Self::Result {
+        self.cluster().is_none() && self.called_by().is_some()
     }
 }
 

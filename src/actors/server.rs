@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::caller::{CallError, Caller, Place};
 use super::dial::{Greeted, greet};
 use super::doors::Known;
-use super::joiner::{Form, Joiner, WhichCluster};
+use super::formation::VETO;
+use super::joiner::{Form, FormRefused, Joiner, WasCalled, WhichCluster};
 use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened, WhoSpeaks};
 use super::logs::answer_log;
 use super::membership::{Admit, Membership};
@@ -214,7 +215,14 @@ impl Doorman {
                     .map_err(stopping)?;
                 formed
                     .map(|()| Answer::Formed)
-                    .map_err(|reason| Status::new(403, "Forbidden", reason))
+                    .map_err(|refused| match refused {
+                        FormRefused::Elsewhere(_) => {
+                            Status::new(VETO, "Conflict", refused.to_string())
+                        }
+                        FormRefused::Otherwise(_) => {
+                            Status::new(403, "Forbidden", refused.to_string())
+                        }
+                    })
             }
             Call::Join {
                 id,
@@ -256,6 +264,7 @@ impl Doorman {
 
     async fn identity(&self) -> Result<Identity, Status> {
         let cluster = self.joiner.send(WhichCluster).await.map_err(stopping)?;
+        let called = self.joiner.send(WasCalled).await.map_err(stopping)?;
         let known = self.front.send(WhatIsKnown).await.map_err(stopping)?;
         let leader = known
             .as_ref()
@@ -272,6 +281,7 @@ impl Doorman {
             id: self.id,
             contact: self.contact.clone(),
             cluster,
+            called,
             leader: leader.or(speaker.map(|speaker| speaker.address)),
             members: members.into_iter().flatten().map(|(id, _)| *id).collect(),
             apis,

@@ -156,6 +156,9 @@ pub struct Identity {
     /// The cluster's members, if it leads: who is none of them is none. Others may lag behind.
     #[serde(default)]
     pub members: Vec<PeerId>,
+    /// It belongs to none, and a leader called for an earlier process of it: that one's cluster lives.
+    #[serde(default)]
+    pub called: bool,
     /// API addresses of the cluster's members, for nodes that hold no replica.
     pub apis: Vec<String>,
 }

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix::prelude::*;
 use rand::RngCore;
+use tokio::time::Instant;
 
-use super::super::formation::{ask_to_form, founding_configuration, have_answered, majority};
+use super::super::formation::{
+    Formed, ask_to_form, founding_configuration, have_answered, majority,
+};
 use super::super::wire::Identity;
 use super::Joiner;
 use crate::raft::{ClusterId, Configuration, PeerId};
@@ -15,11 +18,13 @@ use crate::raft::{ClusterId, Configuration, PeerId};
 /// An attempt to found ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Founded {
-    cluster: ClusterId,
-    configuration: Configuration,
+pub(super) struct Founded {
+    pub(super) cluster: ClusterId,
+    pub(super) configuration: Configuration,
     /// Who belongs to it now, this node included.
-    accepted: BTreeSet<PeerId>,
+    pub(super) accepted: BTreeSet<PeerId>,
+    /// Somebody knows of a living cluster.
+    pub(super) vetoed: bool,
 }
 
 impl Joiner {
@@ -64,11 +69,13 @@ impl Joiner {
         let me = ctx.address();
         let founding = async move {
             let mut accepted = BTreeSet::from([own]);
-            accepted.extend(asked.await);
+            let formed = asked.await;
+            accepted.extend(formed.accepted);
             me.do_send(Founded {
                 cluster,
                 configuration,
                 accepted,
+                vetoed: formed.vetoed,
             });
         };
         ctx.spawn(founding.into_actor(self));
@@ -80,7 +87,7 @@ impl Joiner {
         identities: &BTreeMap<String, Identity>,
         cluster: ClusterId,
         configuration: &Configuration,
-    ) -> impl Future<Output = Vec<PeerId>> + use<> {
+    ) -> impl Future<Output = Formed> + use<> {
         let own = self.introduction.id;
         let others = identities.iter().filter(|(_, who)| who.id != own);
         let others = others.map(|(address, who)| (who.id, address.clone()));
@@ -139,10 +146,18 @@ impl Handler<Founded> for Joiner {
             cluster,
             configuration,
             accepted,
+            vetoed,
         }: Founded,
         _: &mut Self::Context,
     ) {
         self.busy = false;
+        if vetoed && self.cluster().is_none() {
+            // Whoever has accepted meanwhile must not win this node over: it is as if it had been called itself.
+            tracing::warn!("a seed knows of a living cluster: no new one is founded");
+            self.founding = None;
+            self.missed_by = Some((String::new(), Instant::now()));
+            return;
+        }
         // With fewer than a majority the cluster could never elect a leader; nobody else may found it either, so the
         // seeds are asked again, and those that accepted have a cluster to be joined once it lives.
         let voters = configuration.voters.intersection(&accepted).count();

@@ -51,6 +51,7 @@ fn answers(said: &[(u16, u64, Option<u64>, bool)]) -> BTreeMap<String, Identity>
                 leader,
                 apis,
                 members: Vec::new(),
+                called: false,
             },
         )
     };
@@ -254,10 +255,72 @@ async fn nobody_founds_beside_a_cluster_whose_leader_called() {
     let all_empty = answers(&[empty(1), empty(2), empty(3)]);
     let mut joiner = joiner(1);
     assert_eq!(joiner.next(&all_empty), Next::Found);
-    joiner.missed_by = Some(contact(4).address);
+    tokio::time::pause();
+    joiner.missed_by = Some((contact(4).address, Instant::now()));
     assert_eq!(joiner.next(&all_empty), Next::Wait);
+    joiner.introduction.init = true;
+    assert_eq!(joiner.next(&all_empty), Next::Wait, "not alone either");
+    joiner.introduction.init = false;
     let with_leader = answers(&[empty(1), empty(2), empty(3), (4, 4, Some(OTHERS), true)]);
     assert_eq!(joiner.next(&with_leader), at(4));
+    // That leader is gone too, and nobody has taken its place.
+    tokio::time::advance(Duration::from_millis(CALL_LASTS_MS)).await;
+    assert_eq!(joiner.next(&all_empty), Next::Found);
+}
+
+/// Its leader reached one seed in time, and not the founder.
+#[actix::test]
+async fn a_seed_that_was_called_helps_nobody_to_found() {
+    tokio::time::pause();
+    let empty = |seed: u16| (seed, u64::from(seed), None, false);
+    let mut said = answers(&[empty(1), empty(2), empty(3)]);
+    said.get_mut(&contact(2).address).unwrap().called = true;
+    let mut founder = joiner(1);
+    assert_eq!(founder.next(&said), Next::Wait);
+    founder.founding = Some(attempt());
+    assert_eq!(founder.next(&said), Next::Wait, "nor goes on with it");
+
+    let called = joiner(2).start();
+    let leader = contact(4).address;
+    called.send(Missed { leader }).await.unwrap();
+    let form = || {
+        let (cluster, configuration) = attempt();
+        Form {
+            cluster,
+            configuration,
+        }
+    };
+    assert!(called.send(WasCalled).await.unwrap());
+    assert!(called.send(form()).await.unwrap().is_err());
+    tokio::time::sleep(Duration::from_millis(CALL_LASTS_MS)).await;
+    assert!(!called.send(WasCalled).await.unwrap(), "it lapses");
+    assert!(called.send(form()).await.unwrap().is_ok());
+}
+
+/// One accepts and another was called in that moment: a majority, but there is a cluster.
+#[actix::test]
+async fn a_founder_gives_up_when_a_seed_knows_of_a_living_cluster() {
+    tokio::time::pause();
+    let founder = joiner(1);
+    let known = founder.subscribe();
+    let founder = founder.start();
+    let (cluster, configuration) = attempt();
+    let founded = |vetoed| founding::Founded {
+        cluster,
+        configuration: configuration.clone(),
+        accepted: [PeerId(1), PeerId(3)].into(),
+        vetoed,
+    };
+    founder.send(founded(true)).await.unwrap();
+    let form = Form {
+        cluster,
+        configuration: configuration.clone(),
+    };
+    let refused = founder.send(form).await.unwrap();
+    assert!(matches!(refused, Err(FormRefused::Elsewhere(_))));
+    assert_eq!(*known.borrow(), None);
+    founder.send(founded(false)).await.unwrap();
+    assert_eq!(*known.borrow(), Some(cluster));
 }
 
 #[actix::test]
