@@ -14,7 +14,8 @@ use super::joiner::{Adopt, Joiner, Linked, Missed};
 use super::node_agent::NodeAgent;
 use super::node_link::POLL_MS;
 use super::node_messages::{
-    AssignPods, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports, WireAssignment,
+    AssignPods, AssignRefused, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports,
+    WireAssignment,
 };
 use super::wire::{LinkDown, LinkUp};
 use crate::raft::{ClusterId, PeerId, Term};
@@ -43,6 +44,9 @@ pub const ANSWERS_MAX: usize = 256;
 
 /// Reports in one frame: of some KB each, so far below a frame's bound.
 const REPORTS_MAX: usize = 256;
+
+/// Pods in one assignment: many times what a node runs. A leader that sends more is mad.
+const PODS_MAX: usize = 10_000;
 
 /// Bytes of pods after which a frame of them is full: with the largest pod and its status still below a frame's bound.
 const HELD_BYTES: usize = 1 << 20;
@@ -156,10 +160,32 @@ impl LinkEnd {
     fn say(&mut self, up: LinkUp) {
         let Some(current) = &self.current else { return };
         if let Err(error) = current.answers.try_send(up) {
-            tracing::warn!(%error, "the link to the leader is given up");
-            self.current = None;
-            self.joiner.do_send(Linked(false));
+            self.give_up(&error);
         }
+    }
+
+    /// The agent has taken an assignment.
+    fn on_assigned(&mut self, assign: &AssignPods) {
+        self.want(assign.full, &assign.upsert, &assign.remove);
+        if assign.full {
+            self.told_by = assign.generation;
+        }
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let first = assign.full && !current.assigned;
+        current.assigned |= assign.full;
+        if first {
+            let reports = self.reports.values().cloned().collect();
+            self.say_reports(reports);
+        }
+    }
+
+    /// Ends the connection: the leader tells everything anew on the next.
+    fn give_up(&mut self, reason: &dyn std::fmt::Display) {
+        tracing::warn!(%reason, "the link to the leader is given up");
+        self.current = None;
+        self.joiner.do_send(Linked(false));
     }
 
     /// Says reports, in frames that are never too large.
@@ -301,6 +327,9 @@ impl Handler<LinkDownReceived> for LinkEnd {
         match down {
             LinkDown::Open { .. } => {}
             LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
+            LinkDown::Part(part) if current.parts.len() + part.len() > PODS_MAX => {
+                self.give_up(&"the leader assigns too many pods");
+            }
             LinkDown::Part(part) => current.parts.extend(part),
             LinkDown::Assign {
                 full,
@@ -309,24 +338,22 @@ impl Handler<LinkDownReceived> for LinkEnd {
             } => {
                 let mut upsert = std::mem::take(&mut current.parts);
                 upsert.extend(last);
-                let (generation, term) = (current.cluster.generation, current.term);
-                let first = full && !current.assigned;
-                current.assigned |= full;
-                self.want(full, &upsert, &remove);
-                if full {
-                    self.told_by = generation;
-                }
-                self.agent.do_send(AssignPods {
-                    generation,
-                    term,
+                let assign = AssignPods {
+                    generation: current.cluster.generation,
+                    term: current.term,
                     full,
                     upsert,
                     remove,
+                };
+                let taken = self.agent.send(assign.clone()).into_actor(self);
+                let taken = taken.map(move |taken, end, _| {
+                    match taken.unwrap_or(Err(AssignRefused::Stopped)) {
+                        Ok(()) => end.on_assigned(&assign),
+                        Err(refused) => end.give_up(&refused),
+                    }
                 });
-                if first {
-                    let reports = self.reports.values().cloned().collect();
-                    self.say_reports(reports);
-                }
+                // Nothing else is taken before: neither the next assignment, nor what the agent reports of this one.
+                ctx.wait(taken);
             }
         }
     }

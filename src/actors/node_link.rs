@@ -42,6 +42,9 @@ const RETRY_MS: u64 = 500;
 /// The longest rest between two attempts to dial: a node that comes back must not wait long for its pods.
 const REST_MS_MAX: u64 = 1_000;
 
+/// Pods that a node may say it holds: many times what a node runs.
+const HELD_MAX: usize = 10_000;
+
 /// Words to the node that wait to be sent; a node that reads so slowly is better told everything anew.
 const WORDS_MAX: usize = 1_024;
 /// Bytes of assignments in one frame: far below a frame's bound, and heartbeats never wait long behind it.
@@ -413,6 +416,13 @@ impl Handler<Heard> for NodeLink {
         }
         self.heard = Instant::now();
         match up {
+            LinkUp::Holds(pods) if self.held.len() + pods.len() > HELD_MAX => {
+                tracing::error!(
+                    node = self.target.name,
+                    "a node holds more than {HELD_MAX} pods"
+                );
+                self.words = None;
+            }
             LinkUp::Holds(pods) => self.held.extend(pods),
             LinkUp::Opened(description) => {
                 self.backoff.reset();
