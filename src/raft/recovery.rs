@@ -387,7 +387,11 @@ impl Inquest<'_> {
             let votes = configuration.is_voter(id);
             match self.fate(id) {
                 Some(fate) => {
-                    let place = self.places.get(&id).cloned().unwrap_or_default();
+                    let place = self.places.get(&id).cloned();
+                    let place = place.unwrap_or_else(|| Place {
+                        name: self.name(id),
+                        ..Place::default()
+                    });
                     let member = Fated { place, votes, fate };
                     members.insert(id, member);
                 }
@@ -407,19 +411,17 @@ impl Inquest<'_> {
         if let Some(account) = self.account(id) {
             return Some(Fate::Survives(account.clone()));
         }
-        let place = self.places.get(&id)?;
         // Machines share an id where they were cloned, and names where somebody erred; who listens at the very address
         // of the member, with its name, on its machine, has taken its place.
-        let successor = self.testimonies.get(&place.address).filter(|said| {
-            said.id != id
-                && said.place.name == place.name
-                && said.place.machine == place.machine
-                && said.place.address == place.address
+        let successor = self.places.get(&id).and_then(|place| {
+            let said = self.testimonies.get(&place.address)?;
+            (said.id != id && said.place == *place).then_some(said)
         });
         if let Some(said) = successor {
             return Some(Fate::Dead(Evidence::Superseded { by: said.id }));
         }
-        let vouched = self.dead.contains(&place.name);
+        // One whose place is not known goes by its incarnation.
+        let vouched = self.dead.contains(&self.name(id));
         vouched.then_some(Fate::Dead(Evidence::Operator))
     }
 }

@@ -221,6 +221,25 @@ fn a_name_that_nobody_has_is_an_error() {
     assert_eq!(case.plan(), Err(RecoveryRefused::UnknownName { name }));
 }
 
+/// Another version wrote its contact: nobody knows its name, and it can still be vouched for.
+#[test]
+fn a_member_whose_place_is_not_known_goes_by_its_incarnation() {
+    let incarnation = id(3).to_string();
+    let case = |dead: &[&str]| {
+        let mut case = Case::of(&[], &[(1, 4, 8)]).dead(dead);
+        case.places.remove(&id(3));
+        case
+    };
+    let refused = case(&["n2"]).refused();
+    assert!(
+        refused.contains(&format!("--dead {incarnation}")),
+        "{refused}"
+    );
+    let plan = case(&["n2", &incarnation]).plan().unwrap();
+    assert_eq!(evidence(&plan, 3), Some(Evidence::Operator));
+    assert_eq!(plan.members[&id(3)].place.name, incarnation);
+}
+
 #[test]
 fn a_living_majority_needs_no_recovery() {
     let case = Case::of(&[], &[(1, 4, 8), (2, 4, 8)]).dead(&["n3"]);
