@@ -198,6 +198,7 @@ impl Around {
         Ok(Testimony {
             id: self.id,
             place: place(&self.contact),
+            contact: self.contact.encode(),
             recovers: false,
             account,
         })
@@ -324,10 +325,8 @@ impl Around {
         record: &super::messages::RecoveryRecord,
     ) -> Result<Revision, Status> {
         let operations = record::operations(record, &mut self.entropy);
-        let survivors = plan.survivors().filter_map(|(id, _, account)| {
-            let known = account.configuration.contacts.get(&id);
-            Some((id, known?.clone()))
-        });
+        let survivors = plan.survivors();
+        let survivors = survivors.map(|(id, member, _)| (id, member.contact.clone()));
         let cluster = ClusterId {
             generation: plan.generation,
             ..plan.from
