@@ -29,6 +29,7 @@ use batch::Proposals;
 use survivor::Promise;
 
 mod batch;
+pub mod resting;
 pub mod survivor;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
@@ -213,6 +214,8 @@ pub struct RaftPeer {
     relic: Option<Member>,
     /// The latest generation it promised somebody.
     promise: Option<Promise>,
+    /// It is no member, and does not tick.
+    resting: bool,
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
     /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
@@ -242,6 +245,7 @@ impl RaftPeer {
             proposals: Proposals::default(),
             relic: None,
             promise: None,
+            resting: false,
             timer: None,
             introduced: BTreeMap::new(),
         }
@@ -250,7 +254,8 @@ impl RaftPeer {
     /// Sets the timer for the core's next deadline.
     fn arm(&mut self, ctx: &mut Context<Self>) {
         let idle = Duration::from_millis(IDLE_MS);
-        let wait = self.member.as_ref().map_or(idle, |member| {
+        let ticking = self.member.as_ref().filter(|_| !self.resting);
+        let wait = ticking.map_or(idle, |member| {
             member.raft.deadline().saturating_sub(self.clock.now())
         });
         if let Some(timer) = self.timer.take() {
@@ -259,7 +264,9 @@ impl RaftPeer {
         // At least a millisecond, so that a clock that stands still cannot spin the actor.
         let wait = wait.max(Duration::from_millis(1));
         self.timer = Some(ctx.run_later(wait, |peer, ctx| {
-            peer.step(Input::Tick);
+            if !peer.resting {
+                peer.step(Input::Tick);
+            }
             peer.arm(ctx);
         }));
     }

@@ -17,6 +17,7 @@ use super::messages::{
     ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX,
     Watch,
 };
+use super::raft_peer::resting::Rest;
 use super::raft_peer::{Published, RaftPeer, Standing};
 use super::removal::is_removed;
 use super::wire::Contact;
@@ -191,6 +192,7 @@ impl Handler<RemovalAsked> for StoreFront {
         }
         tracing::info!("this node is no member any more; its replica is forgotten");
         self.removed = true;
+        self.peer.do_send(Rest(asked.cluster));
         // Whoever watches lists anew, and is passed on to a replica then.
         self.watchers.clear();
         self.known.send_replace(None);

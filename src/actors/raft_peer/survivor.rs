@@ -114,6 +114,7 @@ impl RaftPeer {
 
     /// Ends its part in the present generation, if it has one: no message reaches that core any more.
     pub(super) fn freeze(&mut self) {
+        self.resting = false;
         let Some(mut member) = self.member.take() else {
             return;
         };
