@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::caller::{self, Caller};
+use super::caller::{self, CallError, Caller};
 use super::doors::Known;
 use super::joiner::{Adopt, Joiner};
 use super::link_end::{LinkEnd, WhoSpeaks};
@@ -40,6 +40,9 @@ pub(in crate::actors) mod record;
 
 /// Who does not answer within this time is silent. Twice what dialling may take.
 const ANSWER_MS_MAX: u64 = 2_000;
+/// A promise ends a peer's part, and a beginning copies a store: a machine that swaps may take its time. Two of these and
+/// all rounds of asking are less than the 45 s for which the CLI waits.
+const DONE_MS_MAX: u64 = 15_000;
 /// Rounds of asking those whom the last round's answers named; more members than these name are not heard of.
 const ROUNDS_MAX: usize = 4;
 /// Nodes beside the members that are asked whether they hear a leader: enough to find one, and no flood.
@@ -245,7 +248,7 @@ impl Around {
     }
 
     async fn ask(&self, address: &str) -> Option<Testimony> {
-        match self.call(address, Call::Testify).await {
+        match self.call(address, Call::Testify, ANSWER_MS_MAX).await {
             Ok(Answer::Testified(said)) => Some(said),
             Ok(other) => {
                 tracing::warn!(address, ?other, "a node answered another question");
@@ -258,17 +261,14 @@ impl Around {
         }
     }
 
-    async fn call(&self, address: &str, call: Call) -> Result<Answer, Status> {
+    async fn call(&self, address: &str, call: Call, ms_max: u64) -> Result<Answer, CallError> {
         let question = caller::Place {
             address: address.to_owned(),
             call,
-            deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
+            deadline: Instant::now() + Duration::from_millis(ms_max),
         };
-        let answer = self.caller.send(question).await.map_err(|_| stopping())?;
-        answer.map_err(|error| match error {
-            caller::CallError::Refused(status) => status,
-            error => Status::unavailable(error.to_string()),
-        })
+        let answer = self.caller.send(question).await;
+        answer.unwrap_or_else(|_| Err(CallError::Refused(stopping())))
     }
 
     /// Every survivor's promise. They are frozen now, so the winner's log must still be the greatest.
@@ -312,9 +312,14 @@ impl Around {
         if id == self.id {
             return promise_here(&self.peer, &self.link, promise).await;
         }
-        match self.call(address, Call::Promise(promise)).await? {
-            Answer::Promised(position) => Ok(position),
-            other => Err(unexpected(&other)),
+        match self
+            .call(address, Call::Promise(promise), DONE_MS_MAX)
+            .await
+        {
+            Ok(Answer::Promised(position)) => Ok(position),
+            Ok(other) => Err(unexpected(&other)),
+            Err(CallError::Refused(status)) => Err(status),
+            Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }
 
@@ -340,10 +345,25 @@ impl Around {
         if plan.winner == self.id {
             return begin_here(&self.peer, &self.joiner, begin).await;
         }
-        let address = &plan.members[&plan.winner].place.address;
-        match self.call(address, Call::Begin(begin)).await? {
-            Answer::Begun(revision) => Ok(revision),
-            other => Err(unexpected(&other)),
+        let place = &plan.members[&plan.winner].place;
+        match self
+            .call(&place.address, Call::Begin(begin), DONE_MS_MAX)
+            .await
+        {
+            Ok(Answer::Begun(revision)) => Ok(revision),
+            Ok(other) => Err(unexpected(&other)),
+            Err(CallError::Refused(status)) => Err(status),
+            Err(CallError::Lost(reason)) => Err(Status::new(
+                504,
+                "Timeout",
+                format!(
+                    "{} may have begun generation {} or not ({reason}): ask again to see",
+                    place.name, plan.generation
+                ),
+            )),
+            Err(error) => Err(Status::unavailable(format!(
+                "nothing was begun, ask again: {error}"
+            ))),
         }
     }
 }

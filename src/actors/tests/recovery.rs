@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::actors::caller::{Caller, Place};
-use crate::actors::dial::dial;
+use crate::actors::dial::{dial, greet};
 use crate::actors::raft_peer::survivor::{MakePromise, Promise};
 use crate::actors::testing::host::{Host, eventually, obtain, options, peer_address};
 use crate::actors::testing::network::Wires;
-use crate::actors::wire::{Answer, Call, FromDialler, LinkDown};
+use crate::actors::wire::{Answer, Call, FromDialler, FromListener, LinkDown};
 use crate::cli::client::{Client, ClientError};
-use crate::raft::Role;
+use crate::raft::{Role, Testimony};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const RECOVERY: &str = "/kagero/v1/recovery";
@@ -291,6 +291,74 @@ async fn who_has_no_vote_testifies_to_the_leader_of_its_link() {
         hears.then_some(()).ok_or(said)
     })
     .await;
+}
+
+/// A survivor that takes these seconds to promise, and those to begin.
+async fn slow_winner(wires: &Wires, said: Testimony, (promises, begins): (u64, u64)) {
+    let network = wires.network();
+    let mut listener = network.listen(&said.place.address).await.unwrap();
+    tokio::task::spawn_local(async move {
+        loop {
+            let mut asker = greet(listener.accept().await.unwrap().0).await.unwrap();
+            let said = said.clone();
+            tokio::task::spawn_local(async move {
+                while let Some(Ok(FromDialler::Call { id, call })) = asker.inbox.next().await {
+                    let position = said.account.as_ref().unwrap().position;
+                    let (answer, takes) = match call {
+                        Call::Testify => (Answer::Testified(said.clone()), 0),
+                        Call::Promise(_) => (Answer::Promised(position), promises),
+                        Call::Begin(begin) => {
+                            (Answer::Begun(begin.cluster.generation << 40), begins)
+                        }
+                        _ => continue,
+                    };
+                    sleep(Duration::from_secs(takes)).await;
+                    let answer = Ok(answer);
+                    let answer = FromListener::Answer { id, answer };
+                    // Whoever asked may have given up.
+                    let _ = asker.outbox.send_when_ready(&answer).await;
+                }
+            });
+        }
+    });
+}
+
+#[actix::test]
+async fn a_winner_is_given_time_and_one_that_does_not_answer_may_have_begun() {
+    tokio::time::pause();
+    let cases = [
+        ((3, 3), None),
+        ((14, 14), None),
+        ((20, 0), Some("n2 did not promise")),
+        ((0, 20), Some("n2 may have begun generation 2 or not")),
+    ];
+    for (takes, refused) in cases {
+        let wires = Wires::default();
+        let mut hosts = three(&wires).await;
+        let Some(Answer::Testified(mut said)) = ask(&wires, 2, Call::Testify).await else {
+            panic!("n2 lives");
+        };
+        hosts.truncate(1);
+        leaderless(&hosts[0]).await;
+        let account = said.account.as_mut().unwrap();
+        // It has promised before, so the two are no majority.
+        (account.hears_leader, account.frozen, account.promised) = (false, true, 1);
+        account.position.index += 1_000;
+        slow_winner(&wires, said, takes).await;
+        let client = hosts[0].client(&wires);
+        let dead = json!(["n3"]);
+        let plan = recover(&client, json!({ "dead": dead })).await.unwrap();
+        assert_eq!(plan["record"]["winner"], "n2");
+        let confirmed = json!({ "dead": dead, "confirm": plan["confirm"] });
+        let recovered = recover(&client, confirmed).await;
+        match refused {
+            None => assert_eq!(recovered.unwrap()["revision"], 2 * FIRST, "{takes:?}"),
+            Some(expected) => {
+                let refused = recovered.unwrap_err().to_string();
+                assert!(refused.contains(expected), "{refused}");
+            }
+        }
+    }
 }
 
 #[actix::test]
