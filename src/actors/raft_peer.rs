@@ -38,9 +38,9 @@ const IDLE_MS: u64 = 50;
 /// Strangers whose contacts are kept; more than the members of any cluster, and forgotten once a configuration is known.
 const INTRODUCED_MAX: usize = 64;
 
-/// Begin to take part, either as a founder or as one who joins.
+/// Begin to take part, either as a founder or as one who joins. Answered with whether it does.
 #[derive(Message, Debug)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct TakePart {
     /// In which cluster.
     pub cluster: ClusterId,
@@ -282,11 +282,11 @@ impl Actor for RaftPeer {
 }
 
 impl Handler<TakePart> for RaftPeer {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) {
+    fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) -> bool {
         if !self.may_take_part(cluster) {
-            return;
+            return false;
         }
         self.freeze();
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
@@ -301,12 +301,19 @@ impl Handler<TakePart> for RaftPeer {
         if let Some(relic) = &self.relic {
             // The store it will be sent remembers the last generation's proposals, by number.
             member.next_sequence = relic.next_sequence;
-            self.introduced.clone_from(&relic.contacts);
+            // The new generation's leader may have introduced itself already; what it said is newer.
+            for (id, contact) in relic.contacts.iter() {
+                let introduced = self.introduced.entry(*id);
+                introduced.or_insert_with(|| contact.clone());
+            }
         }
+        // There is nothing to be read from it, and it would hide this generation's part for ever on who gets no state.
+        self.relic = self.relic.take().filter(Member::has_state);
         self.member = Some(member);
         let Self { id, .. } = self;
         tracing::info!(%id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
         self.step(Input::Tick);
+        true
     }
 }
 

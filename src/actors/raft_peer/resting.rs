@@ -50,7 +50,7 @@ mod tests {
     #[actix::test]
     async fn who_was_removed_asks_for_no_votes_until_a_leader_speaks() {
         tokio::time::pause();
-        let (peer, sent) = counted_peer();
+        let (peer, said) = counted_peer();
         let founders = || (1..=3).map(PeerId);
         let founding = Some(Configuration {
             voters: founders().collect(),
@@ -60,9 +60,9 @@ mod tests {
         let cluster = CLUSTER;
         peer.send(TakePart { cluster, founding }).await.unwrap();
         let asks = async || {
-            let before = sent.get();
+            let before = said.envelopes.get();
             sleep(Duration::from_secs(2)).await;
-            sent.get() > before
+            said.envelopes.get() > before
         };
         assert!(asks().await, "nobody leads");
         let other = ClusterId {

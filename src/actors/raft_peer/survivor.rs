@@ -105,7 +105,7 @@ impl RaftPeer {
             tracing::error!(
                 cluster.generation,
                 promised,
-                "a generation was promised that another overtook: restart this node"
+                "a generation was promised that another overtook"
             );
             return false;
         }

@@ -1,6 +1,6 @@
 //! A raft peer that is no member of any cluster, for those who need one to talk to.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use actix::prelude::*;
@@ -12,8 +12,19 @@ use crate::env::clock::SystemClock;
 use crate::env::entropy::Entropy;
 use crate::raft::{Config, PeerId};
 
+/// What a peer has said.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// Envelopes sent.
+    pub(crate) envelopes: Cell<usize>,
+    /// Whom it knew how to reach when it sent the last ones.
+    pub(crate) reachable: RefCell<Vec<PeerId>>,
+    /// Times it told its store front of something.
+    pub(crate) published: Cell<usize>,
+}
+
 /// Takes what a peer says, and counts it.
-struct Sink(Rc<Cell<usize>>);
+struct Sink(Rc<Said>);
 
 impl Actor for Sink {
     type Context = Context<Self>;
@@ -23,14 +34,22 @@ impl Handler<SendEnvelopes> for Sink {
     type Result = ();
 
     fn handle(&mut self, sent: SendEnvelopes, _: &mut Self::Context) {
-        self.0.set(self.0.get() + sent.envelopes.len());
+        let Said {
+            envelopes,
+            reachable,
+            ..
+        } = &*self.0;
+        envelopes.set(envelopes.get() + sent.envelopes.len());
+        reachable.replace(sent.contacts.keys().copied().collect());
     }
 }
 
 impl Handler<Published> for Sink {
     type Result = ();
 
-    fn handle(&mut self, _: Published, _: &mut Self::Context) {}
+    fn handle(&mut self, _: Published, _: &mut Self::Context) {
+        self.0.published.set(self.0.published.get() + 1);
+    }
 }
 
 /// Starts it.
@@ -38,10 +57,10 @@ pub(crate) fn silent_peer() -> Addr<RaftPeer> {
     counted_peer().0
 }
 
-/// The same, with the number of envelopes it has sent.
-pub(crate) fn counted_peer() -> (Addr<RaftPeer>, Rc<Cell<usize>>) {
-    let sent = Rc::default();
-    let sink = Sink(Rc::clone(&sent)).start();
+/// The same, with what it says.
+pub(crate) fn counted_peer() -> (Addr<RaftPeer>, Rc<Said>) {
+    let said = Rc::default();
+    let sink = Sink(Rc::clone(&said)).start();
     let neighbours = Neighbours {
         send: sink.clone().recipient(),
         published: sink.recipient(),
@@ -57,5 +76,5 @@ pub(crate) fn counted_peer() -> (Addr<RaftPeer>, Rc<Cell<usize>>) {
         neighbours,
         metrics,
     );
-    (peer.start(), sent)
+    (peer.start(), said)
 }
