@@ -87,6 +87,8 @@ pub struct Node {
     pub figures: RaftMetrics,
     /// What its API's watches are made of.
     pub watch: Recipient<Watch>,
+    /// Why this process must end and be started again, once it must.
+    pub ended: watch::Receiver<Option<&'static str>>,
 }
 
 /// Why a node did not start.
@@ -142,6 +144,7 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
         known: parts.known,
         figures: parts.figures,
         watch: parts.front.recipient(),
+        ended: parts.ended,
     })
 }
 
@@ -159,6 +162,7 @@ struct Parts {
     figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
     cluster: watch::Receiver<Option<ClusterId>>,
+    ended: watch::Receiver<Option<&'static str>>,
 }
 
 /// Consensus and what stands around it.
@@ -272,7 +276,7 @@ impl Parts {
             peer.clone().recipient(),
             env.entropy.clone(),
         );
-        let cluster = joiner.subscribe();
+        let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
         let recoverer = Recoverer::new(Around {
@@ -302,6 +306,7 @@ impl Parts {
             figures,
             known,
             cluster,
+            ended,
         })
     }
 

@@ -121,7 +121,12 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         id: node.id,
     };
     world.set_process(&name, Some(process));
-    truth::tap(world, name, node.watch, node.known).await;
+    truth::tap(world.clone(), name.clone(), node.watch, node.known).await;
+    let mut ended = node.ended;
+    if ended.wait_for(Option::is_some).await.is_ok() {
+        // Its supervisor starts the next.
+        world.inflict(Fault::RestartProcess(name));
+    }
     std::future::pending::<()>().await;
     Ok(())
 }

@@ -126,8 +126,8 @@ pub struct Joiner {
     missed_by: Option<(String, Instant)>,
     /// Attempts to join so far; each asks another seed.
     attempts: usize,
-    /// Said once that this node's cluster can never live.
-    stillborn_told: bool,
+    /// Why this process must end, once it must.
+    ended: watch::Sender<Option<&'static str>>,
 }
 
 /// What to do after a round of questions.
@@ -182,13 +182,27 @@ impl Joiner {
             patience: Patience::default(),
             missed_by: None,
             attempts: 0,
-            stillborn_told: false,
+            ended: watch::Sender::new(None),
         }
     }
 
     /// Hears of the cluster once there is one.
     pub fn subscribe(&self) -> watch::Receiver<Option<ClusterId>> {
         self.cluster.subscribe()
+    }
+
+    /// Hears why this process must end, should it come to that: there are states that only the next incarnation is free
+    /// of. It may end at any time, as every process of ours may.
+    pub fn ends(&self) -> watch::Receiver<Option<&'static str>> {
+        self.ended.subscribe()
+    }
+
+    /// Ends this process, for its supervisor to start the next.
+    fn end(&self, reason: &'static str) {
+        let news = |ended: &mut Option<&'static str>| ended.replace(reason).is_none();
+        if self.ended.send_if_modified(news) {
+            tracing::error!(reason, "this process must end and be started again");
+        }
     }
 
     fn may_belong_to(&self, cluster: ClusterId) -> bool {
@@ -344,13 +358,27 @@ impl Joiner {
         }
     }
 
-    fn take_part(&mut self, cluster: ClusterId, founding: Option<Configuration>) {
+    fn take_part(
+        &mut self,
+        cluster: ClusterId,
+        founding: Option<Configuration>,
+        ctx: &mut Context<Self>,
+    ) {
         assert!(
             self.may_belong_to(cluster),
             "an incarnation belongs to one cluster for ever"
         );
         self.cluster.send_replace(Some(cluster));
-        self.peer.do_send(TakePart { cluster, founding });
+        let taken = self.peer.send(TakePart { cluster, founding });
+        let taken = taken.into_actor(self).map(|taken, joiner, _| {
+            // No answer means that the node is stopping.
+            if taken == Ok(false) {
+                joiner.end(
+                    "it promised a generation that another overtook, and can take no part in that",
+                );
+            }
+        });
+        ctx.spawn(taken);
     }
 }
 
@@ -387,7 +415,7 @@ impl Handler<Asked> for Joiner {
             }
             Next::Found => self.found(&identities, ctx),
             Next::FoundAlone => {
-                self.found_alone();
+                self.found_alone(ctx);
                 self.busy = false;
             }
             Next::Wait => self.busy = false,
@@ -398,7 +426,7 @@ impl Handler<Asked> for Joiner {
 impl Handler<JoinTried> for Joiner {
     type Result = ();
 
-    fn handle(&mut self, JoinTried(result): JoinTried, _: &mut Self::Context) {
+    fn handle(&mut self, JoinTried(result): JoinTried, ctx: &mut Self::Context) {
         self.busy = false;
         self.attempts = self.attempts.wrapping_add(1);
         match result {
@@ -407,7 +435,7 @@ impl Handler<JoinTried> for Joiner {
                 self.founding = None;
                 self.unlinked_since = self.unlinked_since.map(|_| Instant::now());
                 if self.cluster() != Some(cluster) {
-                    self.take_part(cluster, None);
+                    self.take_part(cluster, None, ctx);
                 }
             }
             Ok(other) => {
@@ -428,7 +456,7 @@ impl Handler<Form> for Joiner {
             cluster,
             configuration,
         }: Form,
-        _: &mut Self::Context,
+        ctx: &mut Self::Context,
     ) -> Self::Result {
         match self.cluster() {
             Some(own) if own == cluster => Ok(()),
@@ -455,7 +483,7 @@ impl Handler<Form> for Joiner {
             }
             None => {
                 self.founding = Some((cluster, configuration.clone()));
-                self.take_part(cluster, Some(configuration));
+                self.take_part(cluster, Some(configuration), ctx);
                 Ok(())
             }
         }
@@ -465,10 +493,10 @@ impl Handler<Form> for Joiner {
 impl Handler<Adopt> for Joiner {
     type Result = ();
 
-    fn handle(&mut self, Adopt(cluster): Adopt, _: &mut Self::Context) {
+    fn handle(&mut self, Adopt(cluster): Adopt, ctx: &mut Self::Context) {
         if self.cluster().is_some_and(|own| own.precedes(cluster)) {
             self.founding = None;
-            self.take_part(cluster, None);
+            self.take_part(cluster, None, ctx);
         }
     }
 }

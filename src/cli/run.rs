@@ -195,13 +195,25 @@ impl RunArgs {
         let node = node::start(env, options).await?;
         info!(peer = %node.peer_address, api = %node.api_address, "listening");
         notify(&[NotifyState::Ready]);
-        let signal = stop.received().await;
-        info!(signal, "stopping; containers stay");
+        let mut ended = node.ended;
+        let ending = async {
+            match ended.wait_for(Option::is_some).await {
+                Ok(reason) => *reason,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let reason = stop.or(ending).await.unwrap_or_else(|signal| {
+            info!(signal, "stopping; containers stay");
+            None
+        });
         notify(&[NotifyState::Stopping]);
         if timeout(CLOSE_PATIENCE, runtime.close()).await.is_err() {
             warn!("the container engine is still creating something; it may stay behind");
         }
-        Ok(())
+        match reason {
+            None => Ok(()),
+            Some(reason) => Err(anyhow::anyhow!("{reason}: it must be started again")),
+        }
     }
 
     fn options(&self, name: String) -> anyhow::Result<Options> {

@@ -29,7 +29,7 @@ pub(super) struct Founded {
 
 impl Joiner {
     /// Founds a cluster of this node alone.
-    pub(super) fn found_alone(&mut self) {
+    pub(super) fn found_alone(&mut self, ctx: &mut Context<Self>) {
         let alone = (self.introduction.id, self.introduction.contact.clone());
         let configuration = founding_configuration([alone].into_iter().collect(), 1);
         if configuration.voters.is_empty() {
@@ -37,7 +37,7 @@ impl Joiner {
             return;
         }
         let cluster = self.fresh_cluster();
-        self.take_part(cluster, Some(configuration));
+        self.take_part(cluster, Some(configuration), ctx);
     }
 
     fn fresh_cluster(&mut self) -> ClusterId {
@@ -112,14 +112,13 @@ impl Joiner {
         let missing = missing.map(|(address, who)| (address.clone(), who.clone()));
         let asked = self.form(&missing.collect(), cluster, &configuration);
         ctx.spawn(asked.into_actor(self).map(|_, _, _| ()));
-        self.tell_stillborn(identities, &configuration);
+        self.end_if_stillborn(identities, &configuration);
     }
 
-    /// Says once that a majority of the founders was replaced before a leader spoke: without them nobody can ever be
-    /// elected. This process could give its part up (it has promised nothing that outlives them), but only by ending,
-    /// as every process of ours may at any time; so that is its operator's or supervisor's to do.
-    fn tell_stillborn(
-        &mut self,
+    /// Ends this process if a majority of the founders was replaced before a leader spoke: without them nobody can ever be
+    /// elected. It gives up its part, which promised nothing that outlives them.
+    pub(super) fn end_if_stillborn(
+        &self,
         identities: &BTreeMap<String, Identity>,
         configuration: &Configuration,
     ) {
@@ -128,11 +127,8 @@ impl Joiner {
         let free = |who: &&Identity| who.cluster.is_none() || who.cluster == own;
         let free = identities.values().filter(free).map(|who| who.id);
         let voters = configuration.voters.intersection(&free.collect()).count();
-        if all_answered && voters < majority(configuration) && !self.stillborn_told {
-            self.stillborn_told = true;
-            tracing::error!(
-                "the founders of this cluster died before it had a leader: restart this node"
-            );
+        if all_answered && voters < majority(configuration) {
+            self.end("the founders of its cluster died before it had a leader");
         }
     }
 }
@@ -148,7 +144,7 @@ impl Handler<Founded> for Joiner {
             accepted,
             vetoed,
         }: Founded,
-        _: &mut Self::Context,
+        ctx: &mut Self::Context,
     ) {
         self.busy = false;
         if vetoed && self.cluster().is_none() {
@@ -163,7 +159,7 @@ impl Handler<Founded> for Joiner {
         let voters = configuration.voters.intersection(&accepted).count();
         if self.cluster().is_none() && voters >= majority(&configuration) {
             tracing::info!(cluster = %format_args!("{:016x}", cluster.id), voters, "a new cluster is founded");
-            self.take_part(cluster, Some(configuration));
+            self.take_part(cluster, Some(configuration), ctx);
         }
     }
 }

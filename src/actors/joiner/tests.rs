@@ -6,6 +6,7 @@ use actix::prelude::*;
 
 use super::*;
 use crate::actors::formation::founding_configuration;
+use crate::actors::raft_peer::survivor::{MakePromise, Promise};
 use crate::actors::testing::host::contact;
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
@@ -321,6 +322,57 @@ async fn a_founder_gives_up_when_a_seed_knows_of_a_living_cluster() {
     assert_eq!(*known.borrow(), None);
     founder.send(founded(false)).await.unwrap();
     assert_eq!(*known.borrow(), Some(cluster));
+}
+
+/// No later word helps it: only the next incarnation can belong to anything else.
+#[actix::test]
+async fn who_belongs_to_a_cluster_that_can_never_live_ends() {
+    let founders = |said: &[(u16, u64, Option<u64>, bool)]| {
+        let mut joiner = joiner(1);
+        let ended = joiner.ends();
+        joiner.cluster.send_replace(Some(cluster(OURS)));
+        joiner.founding = Some(attempt());
+        joiner.end_if_stillborn(&answers(said), &attempt().1);
+        ended.borrow().is_some()
+    };
+    let own = (1, 1, Some(OURS), false);
+    let (lives, died) = ((2, 2, Some(OURS), false), (2, 22, None, false));
+    let elsewhere = (3, 3, Some(OTHERS), true);
+    assert!(
+        !founders(&[own, lives, elsewhere]),
+        "two of three can elect"
+    );
+    assert!(!founders(&[own, died]), "the third may live");
+    assert!(founders(&[own, died, elsewhere]));
+}
+
+/// It promised generation 3 when the winner of 2 was about to begin.
+#[actix::test]
+async fn who_may_not_follow_its_cluster_ends() {
+    let peer = silent_peer();
+    let (first, configuration) = attempt();
+    let founding = Some(configuration);
+    let cluster = first;
+    assert!(peer.send(TakePart { cluster, founding }).await.unwrap());
+    let promise = Promise {
+        generation: 3,
+        winner: PeerId(2),
+    };
+    let cluster = first.id;
+    let promised = peer.send(MakePromise { cluster, promise }).await;
+    promised.unwrap().unwrap();
+    let mut joiner = joiner(1);
+    joiner.peer = peer.recipient();
+    joiner.cluster.send_replace(Some(first));
+    let mut ended = joiner.ends();
+    let joiner = joiner.start();
+    let generation = |generation| ClusterId {
+        generation,
+        ..first
+    };
+    joiner.send(Adopt(generation(2))).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(5), ended.wait_for(Option::is_some));
+    assert!(end.await.is_ok());
 }
 
 #[actix::test]
