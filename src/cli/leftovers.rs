@@ -88,9 +88,7 @@ impl Directory {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         // Not left to the umask.
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        let mut private = File::options();
-        private.read(true).write(true).create_new(true).mode(0o600);
-        let lock = match private.open(path.join(LOCK)) {
+        let lock = match create_private(&path.join(LOCK)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             lock => lock?,
         };
@@ -203,13 +201,20 @@ fn orphaned(path: &Path) -> Option<File> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = fs::metadata(path).and_then(|meta| meta.modified());
             age_of(made.ok()?).filter(|age| *age > MADE_WITHIN)?;
-            File::create_new(path.join(LOCK)).ok()?
+            create_private(&path.join(LOCK)).ok()?
         }
         lock => lock.ok()?,
     };
     let meta = lock.metadata().ok()?;
     let plain = meta.is_file() && is_own(&meta);
     (plain && held(&lock).unwrap_or(false)).then_some(lock)
+}
+
+/// Makes a file that only this user can read and write, whatever the umask.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut private = File::options();
+    private.read(true).write(true).create_new(true).mode(0o600);
+    private.open(path)
 }
 
 /// Opens a file neither through a link nor, should it be a pipe, waiting for its other end.
