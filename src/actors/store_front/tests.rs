@@ -6,10 +6,10 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::actors::leader_door::LeaderDoor;
-use crate::actors::raft_peer::Standing;
+use crate::actors::raft_peer::{Standing, TakePart};
 use crate::actors::testing::host::{contact, env, peer_address};
 use crate::actors::testing::network::Wires;
-use crate::actors::testing::peer::silent_peer;
+use crate::actors::testing::peer::{counted_peer, silent_peer};
 use crate::actors::testing::seed::answer_who;
 use crate::actors::wire::Identity;
 use crate::raft::{ClusterId, Configuration, PeerId, Role};
@@ -17,9 +17,16 @@ use crate::resource::{Deletion, Options, ResourceName, Verb};
 use crate::store::Store;
 
 fn front(wires: &Wires) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
+    front_of(wires, silent_peer())
+}
+
+fn front_of(
+    wires: &Wires,
+    peer: Addr<RaftPeer>,
+) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
     let (tell, known) = watch::channel(None);
     let caller = Caller::new(wires.network()).start();
-    let front = StoreFront::new(tell, silent_peer(), caller, &env(wires, 1), 3);
+    let front = StoreFront::new(tell, peer, caller, &env(wires, 1), 3);
     (front.start(), known)
 }
 
@@ -199,6 +206,35 @@ async fn who_was_removed_is_told_by_the_leader_that_others_name() {
         front.send(published(&[1, 2, 3], None)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(known.borrow().is_none(), removed, "{what}");
+    }
+}
+
+/// It would ask everybody that it ever knew, for ever.
+#[actix::test]
+async fn who_was_removed_asks_for_no_votes() {
+    tokio::time::pause();
+    let (peer, said) = counted_peer();
+    let standing = published(&[1, 2, 3], None).standing;
+    let (cluster, id) = (standing.cluster, standing.id);
+    let configuration = Configuration {
+        voters: standing.configuration.contacts.keys().copied().collect(),
+        ..(*standing.configuration).clone()
+    };
+    let founding = Some(configuration);
+    peer.send(TakePart { cluster, founding }).await.unwrap();
+    let (front, _) = front_of(&Wires::default(), peer);
+    front.send(published(&[1, 2, 3], None)).await.unwrap();
+    for removed in [false, true] {
+        let verdict = RemovalAsked {
+            cluster,
+            id,
+            removed,
+        };
+        front.send(verdict).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = said.envelopes.get();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(said.envelopes.get() == before, removed);
     }
 }
 
