@@ -197,14 +197,6 @@ impl Joiner {
         self.ended.subscribe()
     }
 
-    /// Ends this process, for its supervisor to start the next.
-    fn end(&self, reason: &'static str) {
-        let news = |ended: &mut Option<&'static str>| ended.replace(reason).is_none();
-        if self.ended.send_if_modified(news) {
-            tracing::error!(reason, "this process must end and be started again");
-        }
-    }
-
     fn may_belong_to(&self, cluster: ClusterId) -> bool {
         let own = self.cluster();
         own.is_none_or(|own| own == cluster || own.precedes(cluster))
@@ -358,27 +350,30 @@ impl Joiner {
         }
     }
 
-    fn take_part(
-        &mut self,
-        cluster: ClusterId,
-        founding: Option<Configuration>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn take_part(&mut self, cluster: ClusterId, founding: Option<Configuration>) {
         assert!(
             self.may_belong_to(cluster),
             "an incarnation belongs to one cluster for ever"
         );
         self.cluster.send_replace(Some(cluster));
-        let taken = self.peer.send(TakePart { cluster, founding });
-        let taken = taken.into_actor(self).map(|taken, joiner, _| {
+        let (taken, ended) = (
+            self.peer.send(TakePart { cluster, founding }),
+            self.ended.clone(),
+        );
+        tokio::task::spawn_local(async move {
             // No answer means that the node is stopping.
-            if taken == Ok(false) {
-                joiner.end(
-                    "it promised a generation that another overtook, and can take no part in that",
-                );
+            if taken.await == Ok(false) {
+                end(&ended, "it promised a generation that another overtook");
             }
         });
-        ctx.spawn(taken);
+    }
+}
+
+/// Ends this process, for its supervisor to start the next.
+fn end(ended: &watch::Sender<Option<&'static str>>, reason: &'static str) {
+    let news = |ended: &mut Option<&'static str>| ended.replace(reason).is_none();
+    if ended.send_if_modified(news) {
+        tracing::error!(reason, "this process must end and be started again");
     }
 }
 
@@ -415,7 +410,7 @@ impl Handler<Asked> for Joiner {
             }
             Next::Found => self.found(&identities, ctx),
             Next::FoundAlone => {
-                self.found_alone(ctx);
+                self.found_alone();
                 self.busy = false;
             }
             Next::Wait => self.busy = false,
@@ -426,7 +421,7 @@ impl Handler<Asked> for Joiner {
 impl Handler<JoinTried> for Joiner {
     type Result = ();
 
-    fn handle(&mut self, JoinTried(result): JoinTried, ctx: &mut Self::Context) {
+    fn handle(&mut self, JoinTried(result): JoinTried, _: &mut Self::Context) {
         self.busy = false;
         self.attempts = self.attempts.wrapping_add(1);
         match result {
@@ -435,7 +430,7 @@ impl Handler<JoinTried> for Joiner {
                 self.founding = None;
                 self.unlinked_since = self.unlinked_since.map(|_| Instant::now());
                 if self.cluster() != Some(cluster) {
-                    self.take_part(cluster, None, ctx);
+                    self.take_part(cluster, None);
                 }
             }
             Ok(other) => {
@@ -456,7 +451,7 @@ impl Handler<Form> for Joiner {
             cluster,
             configuration,
         }: Form,
-        ctx: &mut Self::Context,
+        _: &mut Self::Context,
     ) -> Self::Result {
         match self.cluster() {
             Some(own) if own == cluster => Ok(()),
@@ -483,7 +478,7 @@ impl Handler<Form> for Joiner {
             }
             None => {
                 self.founding = Some((cluster, configuration.clone()));
-                self.take_part(cluster, Some(configuration), ctx);
+                self.take_part(cluster, Some(configuration));
                 Ok(())
             }
         }
@@ -493,10 +488,10 @@ impl Handler<Form> for Joiner {
 impl Handler<Adopt> for Joiner {
     type Result = ();
 
-    fn handle(&mut self, Adopt(cluster): Adopt, ctx: &mut Self::Context) {
+    fn handle(&mut self, Adopt(cluster): Adopt, _: &mut Self::Context) {
         if self.cluster().is_some_and(|own| own.precedes(cluster)) {
             self.founding = None;
-            self.take_part(cluster, None, ctx);
+            self.take_part(cluster, None);
         }
     }
 }

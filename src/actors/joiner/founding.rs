@@ -12,7 +12,7 @@ use super::super::formation::{
     Formed, ask_to_form, founding_configuration, have_answered, majority,
 };
 use super::super::wire::Identity;
-use super::Joiner;
+use super::{Joiner, end};
 use crate::raft::{ClusterId, Configuration, PeerId};
 
 /// An attempt to found ended.
@@ -29,7 +29,7 @@ pub(super) struct Founded {
 
 impl Joiner {
     /// Founds a cluster of this node alone.
-    pub(super) fn found_alone(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn found_alone(&mut self) {
         let alone = (self.introduction.id, self.introduction.contact.clone());
         let configuration = founding_configuration([alone].into_iter().collect(), 1);
         if configuration.voters.is_empty() {
@@ -37,7 +37,7 @@ impl Joiner {
             return;
         }
         let cluster = self.fresh_cluster();
-        self.take_part(cluster, Some(configuration), ctx);
+        self.take_part(cluster, Some(configuration));
     }
 
     fn fresh_cluster(&mut self) -> ClusterId {
@@ -128,7 +128,10 @@ impl Joiner {
         let free = identities.values().filter(free).map(|who| who.id);
         let voters = configuration.voters.intersection(&free.collect()).count();
         if all_answered && voters < majority(configuration) {
-            self.end("the founders of its cluster died before it had a leader");
+            end(
+                &self.ended,
+                "the founders of its cluster died before it had a leader",
+            );
         }
     }
 }
@@ -144,7 +147,7 @@ impl Handler<Founded> for Joiner {
             accepted,
             vetoed,
         }: Founded,
-        ctx: &mut Self::Context,
+        _: &mut Self::Context,
     ) {
         self.busy = false;
         if vetoed && self.cluster().is_none() {
@@ -159,7 +162,7 @@ impl Handler<Founded> for Joiner {
         let voters = configuration.voters.intersection(&accepted).count();
         if self.cluster().is_none() && voters >= majority(&configuration) {
             tracing::info!(cluster = %format_args!("{:016x}", cluster.id), voters, "a new cluster is founded");
-            self.take_part(cluster, Some(configuration), ctx);
+            self.take_part(cluster, Some(configuration));
         }
     }
 }
