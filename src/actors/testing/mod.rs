@@ -4,5 +4,6 @@
 
 pub(crate) mod host;
 pub(crate) mod network;
+pub(crate) mod objects;
 pub(crate) mod peer;
 pub(crate) mod runtime;
