@@ -6,7 +6,7 @@ mod network;
 mod objects;
 mod runtime;
 
-pub use clock::SimClock;
+pub use clock::{EPOCH_SECONDS, SimClock};
 pub use gate::Gate;
 pub use network::{Cuts, SimNetwork};
 pub use objects::{Bucket, SimObjects};

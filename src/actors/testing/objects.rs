@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use crate::env::objects::{Objects, ObjectsError};
 pub(crate) struct Shelf {
     pub(crate) objects: Rc<RefCell<BTreeMap<String, Bytes>>>,
     pub(crate) broken: Rc<Cell<bool>>,
+    /// Every operation takes so long.
+    pub(crate) delay: Rc<Cell<Duration>>,
     /// Operations so far.
     pub(crate) asked: Rc<Cell<usize>>,
 }
@@ -41,8 +44,9 @@ impl Shelf {
         *content = damaged.into();
     }
 
-    fn ask(&self, operation: &'static str, name: &str) -> Result<(), ObjectsError> {
+    async fn ask(&self, operation: &'static str, name: &str) -> Result<(), ObjectsError> {
         self.asked.set(self.asked.get() + 1);
+        tokio::time::sleep(self.delay.get()).await;
         if !self.broken.get() {
             return Ok(());
         }
@@ -62,7 +66,7 @@ impl Objects for Shelf {
     }
 
     async fn create(&self, name: &str, pieces: Vec<Bytes>) -> Result<bool, ObjectsError> {
-        self.ask("write", name)?;
+        self.ask("write", name).await?;
         let mut objects = self.objects.borrow_mut();
         if objects.contains_key(name) {
             return Ok(false);
@@ -72,17 +76,17 @@ impl Objects for Shelf {
     }
 
     async fn read(&self, name: &str) -> Result<Option<Bytes>, ObjectsError> {
-        self.ask("read", name)?;
+        self.ask("read", name).await?;
         Ok(self.objects.borrow().get(name).cloned())
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, ObjectsError> {
-        self.ask("list", folder)?;
+        self.ask("list", folder).await?;
         Ok(self.names(folder))
     }
 
     async fn delete(&self, name: &str) -> Result<(), ObjectsError> {
-        self.ask("delete", name)?;
+        self.ask("delete", name).await?;
         self.objects.borrow_mut().remove(name);
         Ok(())
     }

@@ -283,11 +283,12 @@ async fn nobody_forms_a_cluster_while_the_archive_cannot_be_asked() {
     assert!(exists(&hosts[0].client(&wires), "kept").await);
 }
 
-/// Machines of other seeds are told the same archive: they cannot know that the first cluster is dead.
+/// Machines of other seeds, over another network, are told the same archive: they cannot know whether the first cluster
+/// is dead.
 #[actix::test]
 async fn a_cluster_of_other_seeds_is_not_followed() {
     tokio::time::pause();
-    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let (wires, shelf, far) = (Wires::default(), Shelf::default(), Wires::default());
     let hosts = three(&wires, &shelf, 0).await;
     let written = write(&hosts[0].client(&wires), "kept").await;
     kept_since(&shelf, written).await;
@@ -297,17 +298,17 @@ async fn a_cluster_of_other_seeds_is_not_followed() {
         other.init = init;
         other
     };
-    let other = start(&wires, &shelf, alone(false), 9).await;
+    let other = start(&far, &shelf, alone(false), 9).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(generation(&other), None);
     assert_eq!(shelf.names("generations/").len(), 1);
     drop(other);
 
     // An operator's word is taken; the first cluster keeps nothing any more, lest it mixes with the second one's.
-    let other = start(&wires, &shelf, alone(true), 99).await;
+    let other = start(&far, &shelf, alone(true), 99).await;
     eventually("it leads", || other.leads()).await;
     assert_eq!(generation(&other), Some(1));
-    let client = other.client(&wires);
+    let client = other.client(&far);
     assert!(exists(&client, "kept").await);
     let written = write(&client, "second").await;
     kept_since(&shelf, written).await;
@@ -336,11 +337,33 @@ async fn a_cluster_of_other_seeds_is_not_followed() {
     );
 }
 
+/// Who can be reached by a later generation belongs to it, whatever it was told or thinks.
+#[actix::test]
+async fn a_living_cluster_is_taken_over_by_the_later_generation_that_reaches_it() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let hosts = three(&wires, &shelf, 0).await;
+    let written = write(&hosts[0].client(&wires), "kept").await;
+    kept_since(&shelf, written).await;
+    let mut other = options(9);
+    other.seeds = vec![other.listen.clone()];
+    other.init = true;
+    let _other = start(&wires, &shelf, other, 9).await;
+    eventually("all are in it", || {
+        hosts.iter().all(|host| generation(host) == Some(1))
+    })
+    .await;
+    let client = hosts[0].client(&wires);
+    voters(&client, 3).await;
+    assert!(exists(&client, "kept").await);
+}
+
 /// Both are told to found alone, and look at the archive at the same time.
 #[actix::test]
 async fn of_two_that_found_alone_at_once_one_wins() {
     tokio::time::pause();
     let (wires, shelf) = (Wires::default(), Shelf::default());
+    shelf.delay.set(Duration::from_secs(1));
     let mut hosts = Vec::new();
     for number in [7, 8] {
         let mut options = options(number);
