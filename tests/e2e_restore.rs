@@ -88,7 +88,9 @@ impl Cluster {
             let status = status_of(&self.machines.get("n1").line())
                 .map_err(|error| format!("{error}\n{}", self.machines.log("n1")))?;
             let votes = status.members.iter().filter(|m| m.role != "learner");
-            (votes.count() == NAMES.len()).then_some(()).ok_or_else(|| format!("{status:?}"))
+            (votes.count() == NAMES.len())
+                .then_some(())
+                .ok_or_else(|| format!("{status:?}"))
         });
     }
 
@@ -109,7 +111,8 @@ impl Cluster {
         until("it is kept", KEPT_WITHIN, || {
             let (path, header) = newest(&self.archive.path().join("snapshots")).ok_or("none")?;
             let kept = header.revision >= wanted;
-            kept.then_some(path).ok_or_else(|| format!("{header:?}, wanted {wanted}"))
+            kept.then_some(path)
+                .ok_or_else(|| format!("{header:?}, wanted {wanted}"))
         })
     }
 
@@ -148,10 +151,19 @@ fn config_map(cluster: &Cluster, name: &str) {
 /// Whether the ConfigMap is there that the manifests bring.
 fn manifests_are_applied(cluster: &Cluster) {
     until("the manifests are applied", KEPT_WITHIN, || {
-        let get = ["get", "-n", "mine", "configmap", "said", "-o=jsonpath={.data.by}"];
+        let get = [
+            "get",
+            "-n",
+            "mine",
+            "configmap",
+            "said",
+            "-o=jsonpath={.data.by}",
+        ];
         let output = cluster.machines.kubectl("n2", &get);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        (said == "operator").then_some(()).ok_or_else(|| format!("{output:?}"))
+        (said == "operator")
+            .then_some(())
+            .ok_or_else(|| format!("{output:?}"))
     });
 }
 
@@ -160,7 +172,9 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
     let mut cluster = Cluster::start();
     cluster.voters();
     manifests_are_applied(&cluster);
-    cluster.machines.must("n1", &["apply", "-f", "deploy/manifests/web.yaml"]);
+    cluster
+        .machines
+        .must("n1", &["apply", "-f", "deploy/manifests/web.yaml"]);
     let pods = cluster.running();
     config_map(&cluster, "before");
     cluster.kept();
@@ -176,13 +190,22 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
         let uid = |pod: &Value| pod["metadata"]["uid"].clone();
         let same = after.iter().find(|other| uid(other) == uid(pod));
         let status = &same.expect("it is still the same pod")["status"];
-        assert_eq!(status["containerStatuses"], pod["status"]["containerStatuses"]);
+        assert_eq!(
+            status["containerStatuses"],
+            pod["status"]["containerStatuses"]
+        );
     }
     cluster.machines.must("n3", &["get", "configmap", "before"]);
     let record = ["get", "-n", "kube-system", "configmap", "kagero-restore-1"];
     cluster.machines.must("n3", &record);
     let shown = cluster.status();
-    for part in ["generation 1 ", "restored ", " from generation 0, ", " s old: file:///", "may be lost: every write"] {
+    for part in [
+        "generation 1 ",
+        "restored ",
+        " from generation 0, ",
+        " s old: file:///",
+        "may be lost: every write",
+    ] {
         assert!(shown.contains(part), "{part} is missing in:\n{shown}");
     }
     manifests_are_applied(&cluster);
@@ -192,7 +215,11 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
         ask(client(&api).text("/metrics")).unwrap()
     });
     let fresh = |text: &String| !text.contains("\nkagero_snapshot_fresh_timestamp_seconds 0\n");
-    assert_eq!(metrics.iter().filter(|text| fresh(text)).count(), 1, "the leader's");
+    assert_eq!(
+        metrics.iter().filter(|text| fresh(text)).count(),
+        1,
+        "the leader's"
+    );
 
     // Once more, with the pods, and with the newest snapshot damaged.
     config_map(&cluster, "again");
@@ -217,7 +244,9 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
     for name in ["before", "again"] {
         cluster.machines.must("n3", &["get", "configmap", name]);
     }
-    cluster.machines.must("n1", &["delete", "deployment", "web"]);
+    cluster
+        .machines
+        .must("n1", &["delete", "deployment", "web"]);
 }
 
 #[test]
@@ -227,9 +256,15 @@ fn a_store_or_a_manifest_that_is_not_there_is_refused_at_the_start() {
     fs::write(folder.path().join("bad.yaml"), "---\nkind: Pod\n").unwrap();
     let manifests = folder.path().to_str().unwrap();
     for (more, parts) in [
-        (["--snapshots", "file:///nowhere/k"], ["--snapshots", "no such folder: /nowhere/k"]),
+        (
+            ["--snapshots", "file:///nowhere/k"],
+            ["--snapshots", "no such folder: /nowhere/k"],
+        ),
         (["--snapshots", "ftp://b/p"], ["--snapshots", "'ftp://b/p'"]),
-        (["--manifests", manifests], ["bad.yaml", "document 1: expected an object"]),
+        (
+            ["--manifests", manifests],
+            ["bad.yaml", "document 1: expected an object"],
+        ),
     ] {
         let (code, _, errors) = machines.kagero(&[&["run", "--init"], &more[..]].concat());
         assert_eq!(code, 2, "{errors}");

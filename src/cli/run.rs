@@ -104,7 +104,7 @@ pub struct RunArgs {
     /// Where the cluster's state is kept, should every machine be lost: file:///FOLDER, s3://, az:// or gs://BUCKET/PATH
     #[arg(long, env = "KAGERO_SNAPSHOTS", value_name = "URL", value_parser = store_url)]
     pub snapshots: Option<String>,
-    /// How often, if anything has changed: 1s to 24h
+    /// How often the state is kept there, if anything has changed: 1s to 24h
     #[arg(long, env = "KAGERO_SNAPSHOT_INTERVAL", value_name = "TIME", default_value = "60s", value_parser = interval)]
     pub snapshot_interval: Duration,
     /// Folder of YAML and JSON files, applied once when a cluster has formed
