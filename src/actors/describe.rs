@@ -34,7 +34,7 @@ pub(super) fn describe_members(
         revision: view.revision(),
         keys: view.len() as u64,
         recovery: record::find(view, cluster.generation),
-        restore: archive::record::find(view, cluster.generation),
+        restore: archive::record::find(view, cluster.generation).map(Box::new),
         members,
     }
 }

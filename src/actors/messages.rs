@@ -128,7 +128,7 @@ pub struct ClusterStatus {
     pub recovery: Option<RecoveryRecord>,
     /// The restore that this generation began with, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore: Option<RestoreRecord>,
+    pub restore: Option<Box<RestoreRecord>>,
     /// Every member, by name.
     pub members: Vec<MemberStatus>,
 }

@@ -253,7 +253,7 @@ fn restored(restore: &RestoreRecord) -> String {
         )
     };
     for skipped in &restore.skipped {
-        text.push_str(&format!("not usable: {skipped}\n"));
+        text.extend(["not usable: ", skipped, "\n"]);
     }
     text + "\n"
 }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_restore_stays_visible_with_its_age() {
         let mut overview = example();
-        overview.cluster.restore = Some(RestoreRecord {
+        overview.cluster.restore = Some(Box::new(RestoreRecord {
             generation: 1,
             time: "2026-11-21T00:00:00Z".into(),
             founder: "n1".into(),
@@ -366,7 +366,7 @@ mod tests {
             revision: 30,
             skipped: vec!["snapshots/y: damaged".into()],
             may_be_lost: "the end".into(),
-        });
+        }));
         let text = render(&overview);
         let line = "restored 2026-11-21T00:00:00Z from generation 0, 42 s old: file:///k/snapshots/x; may be lost: the end";
         assert_eq!(text.lines().nth(1), Some(line), "{text}");

@@ -60,8 +60,8 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         (newest(&world)?.1.revision >= deployed).then_some(())
     })
     .await;
-    let damages = world.chance(0..=2) == 0;
-    if damages {
+    let spoils = world.chance(0..=2) == 0;
+    if spoils {
         // So that there is an older one that has the pods, too.
         let (_, older) = newest(&world).expect("it was just seen");
         until(&world, "a later snapshot", async || {
@@ -77,7 +77,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     // Until it is done; nobody forms a cluster so soon.
     tokio::time::sleep(DONE_WITHIN).await;
     let kept = kept(&world);
-    let damaged = newest(&world).filter(|_| damages);
+    let damaged = newest(&world).filter(|_| spoils);
     if let Some((name, _)) = &damaged {
         world.bucket().damage(name);
     }
@@ -108,13 +108,13 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     if !with_machines && running(&world) != containers {
         return Err("containers that lived are not the same".into());
     }
-    count(&world, with_machines, damages);
+    count(&world, with_machines, spoils);
     Ok(())
 }
 
-fn count(world: &World, with_machines: bool, damages: bool) {
+fn count(world: &World, with_machines: bool, spoils: bool) {
     world.count(COVERS[0], 1);
-    world.count(COVERS[1], u64::from(damages));
+    world.count(COVERS[1], u64::from(spoils));
     world.count(COVERS[2], u64::from(with_machines));
     world.count(COVERS[3], u64::from(!with_machines));
 }

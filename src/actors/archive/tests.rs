@@ -14,7 +14,7 @@ fn name(generation: u64, index: u64) -> Name {
 
 fn archive() -> (Shelf, Archive) {
     let shelf = Shelf::default();
-    let archive = Archive::new(shelf.edge().unwrap());
+    let archive = Archive::new(shelf.edge());
     (shelf, archive)
 }
 

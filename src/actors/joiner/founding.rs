@@ -52,13 +52,11 @@ impl Joiner {
             Asking::Answered(Begin::First(cluster)) => Some(cluster),
             Asking::NoArchive => None,
         };
-        match seeds {
-            Some(identities) => self.found(identities, cluster, ctx),
-            None => {
-                self.found_alone(cluster);
-                self.busy = false;
-            }
+        if let Some(identities) = seeds {
+            return self.found(identities, cluster, ctx);
         }
+        self.found_alone(cluster);
+        self.busy = false;
     }
 
     /// Founds a cluster of this node alone.

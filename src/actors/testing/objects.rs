@@ -23,8 +23,8 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     /// As an edge of a node.
-    pub(crate) fn edge(&self) -> Option<Rc<dyn Objects>> {
-        Some(Rc::new(self.clone()))
+    pub(crate) fn edge(&self) -> Rc<dyn Objects> {
+        Rc::new(self.clone())
     }
 
     /// Names of all objects below a folder.

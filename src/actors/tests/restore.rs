@@ -31,7 +31,7 @@ fn revision(object: &Value) -> u64 {
 
 async fn start(wires: &Wires, shelf: &Shelf, options: Options, seed: u64) -> Host {
     let mut env = env(wires, seed);
-    env.objects = shelf.edge();
+    env.objects = Some(shelf.edge());
     Host::start_in(env, options).await
 }
 
