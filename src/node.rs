@@ -5,22 +5,26 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use prometheus::Registry;
 use rand::RngCore;
 use tokio::sync::watch;
 
+use crate::actors::archive::Archive;
 use crate::actors::caller::Caller;
 use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial;
 use crate::actors::doors::Known;
 use crate::actors::gate::Gate;
 use crate::actors::informer::{CacheReader, Informer};
+use crate::actors::joiner::restoring::Restoring;
 use crate::actors::joiner::{Introduction, Joiner};
 use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
+use crate::actors::manifests::{self, Manifest, Manifests};
 use crate::actors::membership::Membership;
 use crate::actors::messages::{Submit, Watch};
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
@@ -31,6 +35,7 @@ use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
 use crate::actors::recovery::{Around, Recoverer};
 use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
+use crate::actors::snapshots::{self, SnapshotMetrics, Snapshots};
 use crate::actors::store_front::StoreFront;
 use crate::actors::wire::Contact;
 use crate::agent::NodeInfo;
@@ -71,6 +76,10 @@ pub struct Options {
     pub memory_bytes: u64,
     /// Most pods it takes (Kubernetes' default is 110).
     pub pods_max: u64,
+    /// From one snapshot to the next, where there is an object store to keep them in.
+    pub snapshot_interval: Duration,
+    /// Applied once the cluster has formed.
+    pub manifests: Vec<Manifest>,
 }
 
 /// A running node. Its actors and listeners live as long as the system they were started in.
@@ -178,11 +187,13 @@ impl Consensus {
     /// Starts the peer; what the peer and its neighbours need of each other is made inside its context.
     fn start(
         env: &Env,
-        voters: usize,
+        options: &Options,
         own: dial::Introduction,
         caller: Addr<Caller>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
+        let voters = options.voters;
+        let kept = SnapshotMetrics::new(registry)?;
         let (figures, objects) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
         let metrics = figures.clone();
         let (tell, known) = watch::channel(None);
@@ -194,14 +205,16 @@ impl Consensus {
             let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
             let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
-            let informer = informer(env, submit, peer.clone(), objects);
+            let informer = informer(env, submit.clone(), peer.clone(), objects);
             let id = own.id;
+            let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
+            leader_team.extend(keepers(env, options, &submit, &peer, kept));
             let neighbours = Neighbours {
                 send: Peers::new(own, network, entropy.clone(), peer.recipient())
                     .start()
                     .recipient(),
                 published: front.clone().recipient(),
-                leader_team: vec![LeaderMember::of(&membership), LeaderMember::of(&informer)],
+                leader_team,
             };
             made = Some((front, membership));
             RaftPeer::new(
@@ -222,6 +235,38 @@ impl Consensus {
             known,
         })
     }
+}
+
+/// Starts those of the leader's own actors that keep its state where no machine is, and bring in what an operator keeps.
+fn keepers(
+    env: &Env,
+    options: &Options,
+    submit: &Recipient<Submit>,
+    peer: &Addr<RaftPeer>,
+    metrics: SnapshotMetrics,
+) -> Vec<LeaderMember> {
+    let manifests = Manifests::new(manifests::Around {
+        manifests: options.manifests.clone(),
+        peer: peer.clone(),
+        submit: submit.clone(),
+        clock: env.clock.clone(),
+        entropy: env.entropy.clone(),
+    });
+    let mut keepers = vec![LeaderMember::of(&manifests.start())];
+    if let Some(objects) = &env.objects {
+        let snapshots = Snapshots::new(snapshots::Around {
+            archive: Archive::new(objects.clone()),
+            peer: peer.clone(),
+            submit: submit.clone(),
+            clock: env.clock.clone(),
+            entropy: env.entropy.clone(),
+            metrics,
+            node: options.name.clone(),
+            interval: options.snapshot_interval,
+        });
+        keepers.push(LeaderMember::of(&snapshots.start()));
+    }
+    keepers
 }
 
 /// Starts the agent and the end of the leader's link, which need each other.
@@ -262,7 +307,7 @@ impl Parts {
             membership,
             figures,
             known,
-        } = Consensus::start(env, options.voters, own, caller.clone(), registry)?;
+        } = Consensus::start(env, options, own, caller.clone(), registry)?;
         let introduction = Introduction {
             id,
             contact: contact.clone(),
@@ -270,12 +315,17 @@ impl Parts {
             init: options.init,
             voters_wanted: options.voters,
         };
-        let joiner = Joiner::new(
+        let mut joiner = Joiner::new(
             introduction,
             caller.clone(),
             peer.clone().recipient(),
             env.entropy.clone(),
         );
+        let archive = env.objects.clone().map(Archive::new);
+        if let Some(archive) = archive.clone() {
+            let peer = peer.clone().recipient();
+            joiner = joiner.with_archive(Restoring::new(archive, peer, env.clock.clone()));
+        }
         let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
@@ -287,6 +337,7 @@ impl Parts {
             link: link.clone(),
             joiner: joiner.clone(),
             caller: caller.clone(),
+            archive,
             known: known.clone(),
             clock: env.clock.clone(),
             entropy: env.entropy.clone(),

@@ -11,11 +11,12 @@ use std::time::Duration;
 use kagero::env::Env;
 use kagero::env::entropy::Entropy;
 use kagero::env::machine::NoMachine;
+use kagero::env::objects::Objects;
 use kagero::node::{self, Options};
 
 use crate::checkers::Checks;
 use crate::clients;
-use crate::edges::FakeRuntime;
+use crate::edges::{FakeRuntime, SimObjects};
 use crate::faults::injector::Injector;
 use crate::faults::links::Links;
 use crate::settle;
@@ -88,12 +89,17 @@ fn build<'a>(plan: &Plan, world: &World) -> turmoil::Sim<'a> {
 async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     let machine = world.machine(&name).clone();
     let plan = world.plan();
+    let store_entropy = entropy.clone();
     let env = Env {
         network: Rc::new(world.network(&name)),
         clock: Rc::new(machine.clock().clone()),
         entropy: entropy.clone(),
         runtime: Rc::new(FakeRuntime::new(machine.clone(), entropy)),
         machine: Rc::new(NoMachine),
+        objects: plan.snapshot_interval.map(|_| {
+            let (bucket, gate) = (world.bucket().clone(), machine.gate().clone());
+            Rc::new(SimObjects::new(bucket, gate, store_entropy)) as Rc<dyn Objects>
+        }),
     };
     let options = Options {
         name: name.clone(),
@@ -113,6 +119,8 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         cpu_millis: 8_000,
         memory_bytes: 16 << 30,
         pods_max: 110,
+        snapshot_interval: plan.snapshot_interval.unwrap_or(Duration::MAX),
+        manifests: plan.manifests.clone(),
     };
     let node = node::start(env, options).await?;
     let process = Process {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kagero::actors::doors::Known;
+use kagero::actors::manifests::Manifest;
 use kagero::actors::metrics::RaftMetrics;
 use kagero::cli::client::Client;
 use kagero::raft::PeerId;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::checkers::acknowledged::Acknowledged;
 use crate::coverage::Coverage;
-use crate::edges::{Cuts, SimNetwork};
+use crate::edges::{Bucket, Cuts, SimNetwork};
 use crate::faults::Schedule;
 use crate::history::History;
 use crate::machine::{Machine, Stop};
@@ -46,6 +47,10 @@ pub struct Plan {
     pub limit: Duration,
     /// The faults that a scenario with a schedule lets loose.
     pub schedule: Schedule,
+    /// How often the cluster's state is kept in the world's bucket, if it is.
+    pub snapshot_interval: Option<Duration>,
+    /// What every node is told to apply once the cluster has formed.
+    pub manifests: Vec<Manifest>,
 }
 
 impl Plan {
@@ -58,6 +63,8 @@ impl Plan {
             voters: nodes.min(3),
             limit: Duration::from_secs(240),
             schedule: Schedule::default(),
+            snapshot_interval: None,
+            manifests: Vec::new(),
         }
     }
 
@@ -115,6 +122,7 @@ struct Inner {
     machines: BTreeMap<String, Machine>,
     processes: RefCell<BTreeMap<String, Process>>,
     cuts: Cuts,
+    bucket: Bucket,
     faults: RefCell<Vec<Fault>>,
     chance: RefCell<StdRng>,
     trace: Trace,
@@ -159,6 +167,7 @@ impl World {
             machines: machines.collect(),
             processes: RefCell::default(),
             cuts: Cuts::default(),
+            bucket: Bucket::default(),
             faults: RefCell::default(),
             chance: RefCell::new(StdRng::seed_from_u64(plan.seed ^ SCENARIO_STREAM)),
             trace: trace.clone(),
@@ -297,6 +306,11 @@ impl World {
     /// Where no word passes.
     pub(crate) fn cuts(&self) -> &Cuts {
         &self.inner.cuts
+    }
+
+    /// What the world's object store holds; it outlives all machines.
+    pub fn bucket(&self) -> &Bucket {
+        &self.inner.bucket
     }
 
     /// Writes a line into the trace.

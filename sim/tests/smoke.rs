@@ -54,6 +54,15 @@ fn a_changed_config_map_reaches_its_pod() {
 }
 
 #[test]
+fn a_cluster_that_is_lost_whole_comes_back_from_its_snapshot() {
+    for seed in [SEED, SEED + 1] {
+        let lines = held("everything_lost", seed);
+        assert_saw(&lines, "recovery point");
+        assert_saw(&lines, "settled");
+    }
+}
+
+#[test]
 fn an_operator_recovers_from_the_loss_of_a_majority() {
     for seed in [SEED, SEED + 1] {
         assert_saw(&held("majority_lost", seed), "settled");

@@ -1,5 +1,6 @@
 //! What `kagero status` prints, from the leader's consensus state and its store.
 
+use super::archive;
 use super::messages::{ClusterStatus, MemberStatus};
 use super::recovery::record;
 use super::wire::Contact;
@@ -33,6 +34,7 @@ pub(super) fn describe_members(
         revision: view.revision(),
         keys: view.len() as u64,
         recovery: record::find(view, cluster.generation),
+        restore: archive::record::find(view, cluster.generation).map(Box::new),
         members,
     }
 }

@@ -19,8 +19,10 @@ use super::raft_peer::TakePart;
 use super::wire::{Answer, Call, Contact, Identity};
 use crate::env::entropy::Entropy;
 use crate::raft::{ClusterId, Configuration, PeerId};
+use restoring::Restoring;
 
 mod founding;
+pub mod restoring;
 
 /// `--init` waits so long for seeds that do not answer: one of them may know a cluster.
 const INIT_PATIENCE_MS: u64 = 5_000;
@@ -128,6 +130,8 @@ pub struct Joiner {
     attempts: usize,
     /// Why this process must end, once it must.
     ended: watch::Sender<Option<&'static str>>,
+    /// The archive, if there is one.
+    restoring: Option<Restoring>,
 }
 
 /// What to do after a round of questions.
@@ -183,6 +187,7 @@ impl Joiner {
             missed_by: None,
             attempts: 0,
             ended: watch::Sender::new(None),
+            restoring: None,
         }
     }
 
@@ -308,8 +313,10 @@ impl Joiner {
                 Next::Wait
             };
         }
-        // `identities` is in order of address, so every seed agrees on who founds.
-        let founds = identities.values().next().is_some_and(|who| who.id == own);
+        // `identities` is in order of address, so every seed agrees on who founds. Who cannot vote cannot begin alone.
+        let mut voters = identities.values().filter(|who| who.contact.may_vote);
+        let first = voters.next().or(identities.values().next());
+        let founds = first.is_some_and(|who| who.id == own);
         let replaced = |(_, attempt): &(ClusterId, Configuration)| {
             let mut living = identities.values().map(|who| who.id);
             !living.all(|id| attempt.contacts.contains_key(&id))
@@ -406,13 +413,10 @@ impl Handler<Asked> for Joiner {
             }
             Next::FoundAnew => {
                 self.founding = None;
-                self.found(&identities, ctx);
+                self.begin(Some(&identities), ctx);
             }
-            Next::Found => self.found(&identities, ctx),
-            Next::FoundAlone => {
-                self.found_alone();
-                self.busy = false;
-            }
+            Next::Found => self.begin(Some(&identities), ctx),
+            Next::FoundAlone => self.begin(None, ctx),
             Next::Wait => self.busy = false,
         }
     }

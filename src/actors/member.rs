@@ -11,7 +11,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
-use super::founding_state::Ending;
+use super::founding_state::{Ending, remember};
+use super::raft_peer::archived::Refound;
 use super::raft_peer::{ProposeError, Standing};
 use super::waiters::Waiters;
 use crate::raft::{
@@ -80,6 +81,15 @@ impl Member {
         let raft = Raft::new(config, id, cluster, start, now, entropy);
         let configuration = raft.status(now).configuration;
         Self {
+            applied,
+            applied_term,
+            ..Self::around(cluster, raft, configuration)
+        }
+    }
+
+    /// A part with an empty store, that has applied nothing.
+    fn around(cluster: ClusterId, raft: Raft, configuration: Configuration) -> Self {
+        Self {
             cluster,
             contacts: Arc::new(configuration.contacts.clone()),
             configuration: Arc::new(configuration),
@@ -92,8 +102,8 @@ impl Member {
             leading: None,
             told: None,
             reads: VecDeque::new(),
-            applied,
-            applied_term,
+            applied: 0,
+            applied_term: 0,
             begun: false,
         }
     }
@@ -148,6 +158,44 @@ impl Member {
             begun: true,
             // Proposals go on being numbered: the store remembers the last generation's.
             ..self
+        }
+    }
+
+    /// The part of the one that begins a generation with a state from the archive: as [`Self::begin`], with no log before.
+    pub(super) fn refounded(
+        id: PeerId,
+        config: Config,
+        refound: Refound,
+        now: Duration,
+        entropy: StdRng,
+    ) -> Self {
+        let Refound {
+            cluster,
+            configuration,
+            mut store,
+            index,
+            term,
+            record: mut operations,
+        } = refound;
+        operations.extend(remember(&Ending {
+            generation: cluster.generation,
+            committed: store.revision(),
+            tail: &[],
+            state: &store.view(),
+        }));
+        store.begin_generation(cluster.generation, &operations);
+        let start = Start::Recovered {
+            index,
+            term,
+            configuration: configuration.clone(),
+        };
+        let raft = Raft::new(config, id, cluster, start, now, entropy);
+        Self {
+            store,
+            applied: index,
+            applied_term: term,
+            begun: true,
+            ..Self::around(cluster, raft, configuration)
         }
     }
 

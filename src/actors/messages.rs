@@ -126,6 +126,9 @@ pub struct ClusterStatus {
     /// The newest recovery from a lost majority, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryRecord>,
+    /// The restore that this generation began with, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Box<RestoreRecord>>,
     /// Every member, by name.
     pub members: Vec<MemberStatus>,
 }
@@ -179,6 +182,36 @@ pub struct RecoveryRecord {
     pub may_be_lost: String,
     /// Every member of the last configuration.
     pub members: Vec<RecoveryMember>,
+}
+
+/// What stays known of a formation from the archive, after everything was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreRecord {
+    /// The generation that begins.
+    pub generation: u64,
+    /// When it was claimed, RFC 3339.
+    pub time: String,
+    /// The node that began it.
+    pub founder: String,
+    /// URL of the snapshot; "" if there was none.
+    pub source: String,
+    /// When it was taken, RFC 3339, by its leader's clock.
+    pub snapshot_time: String,
+    /// How old it was.
+    pub age_seconds: u64,
+    /// Its generation.
+    pub from_generation: u64,
+    /// The term of the last entry that is in it.
+    pub last_term: u64,
+    /// That entry's index.
+    pub last_index: u64,
+    /// The store's revision in it.
+    pub revision: u64,
+    /// Later snapshots that could not be used, each with the reason.
+    pub skipped: Vec<String>,
+    /// What may have been lost, in a sentence.
+    pub may_be_lost: String,
 }
 
 /// A member at the time of a recovery.

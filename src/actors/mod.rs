@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
 mod adoption;
+pub mod archive;
 mod assignments;
 pub mod caller;
 pub mod controller_host;
@@ -17,6 +18,7 @@ pub mod joiner;
 pub mod leader_door;
 pub mod link_end;
 pub mod logs;
+pub mod manifests;
 mod member;
 pub mod membership;
 pub mod messages;
@@ -35,6 +37,7 @@ pub mod registration;
 mod removal;
 pub mod scheduler;
 pub mod server;
+pub mod snapshots;
 pub mod store_front;
 #[cfg(test)]
 mod test_leader;

@@ -28,6 +28,7 @@ use crate::store::{Command, Compacted, Event, Outcome, ProposalId, Revision, Tra
 use batch::Proposals;
 use survivor::Promise;
 
+pub mod archived;
 mod batch;
 pub mod resting;
 pub mod survivor;

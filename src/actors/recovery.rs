@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::archive::{Archive, ArchiveError, Claim, Purpose};
 use super::caller::{self, CallError, Caller};
 use super::doors::Known;
 use super::joiner::{Adopt, Joiner};
@@ -70,6 +71,8 @@ pub struct Around {
     pub joiner: Addr<Joiner>,
     /// Questions to others.
     pub caller: Addr<Caller>,
+    /// Where the next generation is claimed, if anywhere.
+    pub archive: Option<Archive>,
     /// What this node knows of its cluster.
     pub known: watch::Receiver<Option<Known>>,
     /// Stamps the record.
@@ -160,6 +163,7 @@ impl Around {
         } = self.inquire().await?;
         let plan = plan_recovery(self.id, &testimonies, &places, &asked.dead);
         let mut plan = plan.map_err(|refused| conflict(refused.to_string()))?;
+        self.look_for_claims(&mut plan).await?;
         let confirm = plan.token();
         let Some(agreed) = asked.confirm else {
             return Ok(Recovery {
@@ -174,6 +178,7 @@ impl Around {
             ));
         }
         plan.position = self.collect_promises(&plan).await?;
+        self.claim(&plan).await?;
         let mut record = record::describe(&plan, &self.contact.name);
         record.time = time::text(self.clock.wall());
         let revision = Some(self.begin(&plan, &record).await?);
@@ -187,6 +192,40 @@ impl Around {
             confirm,
             revision,
         })
+    }
+
+    /// Where there is an archive: whether nobody else has gone on from this cluster, and which generation can be claimed.
+    async fn look_for_claims(&self, plan: &mut RecoveryPlan) -> Result<(), Status> {
+        let Some(archive) = &self.archive else {
+            return Ok(());
+        };
+        if let Some(claim) = archive.newest_claim().await.map_err(unasked)? {
+            let survivors = plan.survivors().map(|(id, ..)| id).collect();
+            let next = claim.next_recovery(plan.from, plan.generation, &survivors);
+            plan.generation = next.map_err(|refused| conflict(refused.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Claims the planned generation for its winner, now that every survivor has promised it.
+    async fn claim(&self, plan: &RecoveryPlan) -> Result<(), Status> {
+        let Some(archive) = &self.archive else {
+            return Ok(());
+        };
+        let wanted = Claim {
+            cluster: plan.from.id,
+            generation: plan.generation,
+            purpose: Purpose::Recovery,
+            founder: plan.winner,
+            node: plan.members[&plan.winner].place.name.clone(),
+            seeds: self.seeds.iter().cloned().collect(),
+            time: time::text(self.clock.wall()),
+        };
+        let holder = archive.claim(&wanted).await.map_err(unasked)?;
+        if holder.founder == wanted.founder && holder.purpose == wanted.purpose {
+            return Ok(());
+        }
+        Err(conflict(holder.gone_on().to_string()))
     }
 
     async fn testify(&self) -> Result<Testimony, Status> {
@@ -398,6 +437,11 @@ pub(super) async fn begin_here(
 /// A refusal that an operator reads as it stands.
 fn conflict(message: impl Into<String>) -> Status {
     Status::new(409, "Conflict", message)
+}
+
+/// Without the archive nobody knows whether another cluster has gone on.
+fn unasked(error: ArchiveError) -> Status {
+    Status::unavailable(format!("nothing was begun: {error}"))
 }
 
 fn unexpected(answer: &Answer) -> Status {

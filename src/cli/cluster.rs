@@ -455,6 +455,7 @@ mod tests {
             revision: 1,
             keys: 1,
             recovery: None,
+            restore: None,
             members: members.iter().map(member).collect(),
         }
     }

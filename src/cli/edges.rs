@@ -71,6 +71,7 @@ pub async fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
         entropy: Entropy::from_system(),
         runtime: runtime(choice, place).await?,
         machine: Rc::new(ThisMachine),
+        objects: None,
     })
 }
 

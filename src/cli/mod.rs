@@ -11,6 +11,7 @@ mod edges;
 mod kubeconfig;
 mod leftovers;
 mod machine;
+mod manifests;
 mod news;
 pub mod pause;
 mod progress;

@@ -128,6 +128,7 @@ mod tests {
             revision: 1,
             keys: 1,
             recovery: None,
+            restore: None,
             members: (1..=3).map(member).collect(),
         }
     }

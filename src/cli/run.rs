@@ -17,7 +17,10 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::{RuntimeChoice, USAGE, edges, machine, signals};
+use super::{RuntimeChoice, USAGE, edges, machine, manifests, signals};
+use crate::actors::manifests::Manifest;
+use crate::env::bucket::{self, Bucket};
+use crate::env::objects::Objects;
 use crate::node::{self, Options};
 use crate::resource::names;
 
@@ -98,6 +101,15 @@ pub struct RunArgs {
     /// Directory for pods' emptyDir volumes that may be on disk [default: /var/lib/kagero/NAME]
     #[arg(long, env = "KAGERO_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Where the cluster's state is kept, should every machine be lost: file:///FOLDER, s3://, az:// or gs://BUCKET/PATH
+    #[arg(long, env = "KAGERO_SNAPSHOTS", value_name = "URL", value_parser = store_url)]
+    pub snapshots: Option<String>,
+    /// How often the state is kept there, if anything has changed: 1s to 24h
+    #[arg(long, env = "KAGERO_SNAPSHOT_INTERVAL", value_name = "TIME", default_value = "60s", value_parser = interval)]
+    pub snapshot_interval: Duration,
+    /// Folder of YAML and JSON files, applied once when a cluster has formed
+    #[arg(long, env = "KAGERO_MANIFESTS", value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
     /// Let --listen and --api be other than loopback although there is no TLS yet
     #[arg(long, env = "KAGERO_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -120,13 +132,22 @@ pub struct RunArgs {
     pub die_with_parent: bool,
 }
 
+/// What a cluster is formed with, beside its nodes.
+struct Brought {
+    objects: Option<Rc<dyn Objects>>,
+    manifests: Vec<Manifest>,
+}
+
 impl RunArgs {
     /// Runs the node to its end.
     pub(super) fn execute(self) -> ExitCode {
-        if let Err(problem) = self.check() {
-            super::tell(format_args!("error: {problem}"));
-            return USAGE.into();
-        }
+        let brought = match self.check().and_then(|()| self.bring()) {
+            Ok(brought) => brought,
+            Err(problem) => {
+                super::tell(format_args!("error: {problem}"));
+                return USAGE.into();
+            }
+        };
         if self.die_with_parent {
             let kill = Some(rustix::process::Signal::KILL);
             // Without it a killed `kagero dev` would leave nodes behind; where the kernel refuses, it does.
@@ -134,7 +155,7 @@ impl RunArgs {
         }
         start_logging(&self.log);
         stop_on_panic();
-        super::in_system(self.serve())
+        super::in_system(self.serve(brought))
     }
 
     /// The labels, later ones winning.
@@ -170,7 +191,22 @@ impl RunArgs {
         Ok(())
     }
 
-    async fn serve(self) -> anyhow::Result<()> {
+    /// What a cluster is formed with; that it is there and can be read is seen before anything starts.
+    fn bring(&self) -> Result<Brought, String> {
+        let snapshots = self.snapshots.as_deref();
+        let bucket = snapshots.map(|url| Bucket::open(url).map_err(|error| (url, error)));
+        let bucket = bucket.transpose();
+        let bucket = bucket.map_err(|(url, error)| format!("--snapshots {url}: {error}"))?;
+        let manifests = self.manifests.as_deref().map(manifests::read).transpose();
+        Ok(Brought {
+            objects: bucket.map(|bucket| Rc::new(bucket) as Rc<dyn Objects>),
+            manifests: manifests
+                .map_err(|error| format!("{error:#}"))?
+                .unwrap_or_default(),
+        })
+    }
+
+    async fn serve(self, brought: Brought) -> anyhow::Result<()> {
         let name = match self.name.clone() {
             Some(name) => name,
             None => node_name(&machine::host_name())
@@ -187,8 +223,10 @@ impl RunArgs {
             let made = std::fs::create_dir_all(&place.run_dir);
             made.with_context(|| format!("--run-dir {run_dir}"))?;
         }
-        let env = edges::env(self.runtime, &place).await?;
-        let options = self.options(name)?;
+        let mut env = edges::env(self.runtime, &place).await?;
+        env.objects = brought.objects;
+        let mut options = self.options(name)?;
+        options.manifests = brought.manifests;
         info!(name = %options.name, runtime = env.runtime.name(), "starting");
         let mut stop = signals::Stop::listen()?;
         let runtime = Rc::clone(&env.runtime);
@@ -249,6 +287,8 @@ impl RunArgs {
                 self.reserved_memory,
             )?,
             pods_max: self.max_pods,
+            snapshot_interval: self.snapshot_interval,
+            manifests: Vec::new(),
             name,
         })
     }
@@ -339,6 +379,30 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// A URL that names an object store.
+fn store_url(text: &str) -> Result<String, String> {
+    bucket::parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// A time between two snapshots.
+fn interval(text: &str) -> Result<Duration, String> {
+    const DAY_SECONDS: u64 = 24 * 3_600;
+    let wrong = || format!("`{text}` is no time from 1s to 24h: a number with s, m or h");
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        _ => return Err(wrong()),
+    };
+    let number = text.strip_suffix(unit).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let all = number.saturating_mul(seconds);
+    let good = (1..=DAY_SECONDS).contains(&all);
+    good.then(|| Duration::from_secs(all)).ok_or_else(wrong)
+}
+
 /// An address that others dial: unlike one to listen at, it has a port.
 fn dialled(text: &str) -> Result<String, String> {
     let address = super::address(text)?;
@@ -381,6 +445,12 @@ mod tests {
             ("--listen n_1/x:1", "'n_1/x:1'"),
             ("--reserved-memory lots", "'lots'"),
             ("--runtime podman", "'podman'"),
+            ("--snapshots /var/k", "'/var/k'"),
+            ("--snapshots http://b/p", "'http://b/p'"),
+            ("--snapshot-interval 0s", "'0s'"),
+            ("--snapshot-interval 25h", "'25h'"),
+            ("--snapshot-interval 10", "'10'"),
+            ("--snapshot-interval ss", "'ss'"),
         ] {
             let error = parsed(flags).unwrap_err().to_string();
             let flag = flags.split(' ').next().unwrap();
@@ -442,6 +512,23 @@ mod tests {
         assert_eq!(options.labels["disk"], "");
         assert_eq!((options.pods_max, options.machine_id.as_str()), (7, "m"));
         assert!(options.cpu_millis > 0 && options.memory_bytes > 0);
+    }
+
+    #[test]
+    fn what_a_cluster_forms_with_must_be_there_at_the_start() {
+        let missing = parsed("--init --snapshots file:///nowhere/k").unwrap();
+        let problem = missing.bring().err().unwrap();
+        assert_eq!(
+            problem,
+            "--snapshots file:///nowhere/k: no such folder: /nowhere/k"
+        );
+        let missing = parsed("--init --manifests /nowhere").unwrap();
+        let problem = missing.bring().err().unwrap();
+        assert!(problem.contains("--manifests /nowhere"), "{problem}");
+        let run = parsed("--init --manifests deploy/manifests --snapshot-interval 5m").unwrap();
+        assert!(!run.bring().unwrap().manifests.is_empty());
+        let options = run.options("n1".into()).unwrap();
+        assert_eq!(options.snapshot_interval, Duration::from_secs(300));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::{edges, kubeconfig};
-use crate::actors::messages::{ClusterStatus, RecoveryRecord};
+use crate::actors::messages::{ClusterStatus, RecoveryRecord, RestoreRecord};
 
 pub(super) const EXAMPLES: &str = "Examples:
   kagero status                                  of the current context's cluster
@@ -179,6 +179,10 @@ fn render(overview: &Overview) -> String {
         text.truncate(text.len() - 1);
         text.push_str(&recovered(recovery));
     }
+    if let Some(restore) = &cluster.restore {
+        text.truncate(text.len() - 1);
+        text.push_str(&restored(restore));
+    }
     let mut members = table(&[
         "MEMBER",
         "ROLE",
@@ -231,6 +235,29 @@ fn recovered(recovery: &RecoveryRecord) -> String {
     )
 }
 
+/// The line that stays after everything was lost.
+fn restored(restore: &RestoreRecord) -> String {
+    let RestoreRecord {
+        time,
+        source,
+        age_seconds,
+        from_generation,
+        may_be_lost,
+        ..
+    } = restore;
+    let mut text = if source.is_empty() {
+        format!("formed anew {time}; lost: {may_be_lost}\n")
+    } else {
+        format!(
+            "restored {time} from generation {from_generation}, {age_seconds} s old: {source}; may be lost: {may_be_lost}\n"
+        )
+    };
+    for skipped in &restore.skipped {
+        text.extend(["not usable: ", skipped, "\n"]);
+    }
+    text + "\n"
+}
+
 fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -266,6 +293,7 @@ mod tests {
             revision: 40,
             keys: 12,
             recovery: None,
+            restore: None,
             members: vec![member],
         };
         let ready = json!([{"type": "Ready", "status": "True"}]);
@@ -320,6 +348,34 @@ mod tests {
         assert_eq!(text.lines().nth(1), Some(line), "{text}");
         let value = serde_json::to_value(&overview).unwrap();
         assert_eq!(value["recovery"]["winner"], "n1");
+    }
+
+    #[test]
+    fn a_restore_stays_visible_with_its_age() {
+        let mut overview = example();
+        overview.cluster.restore = Some(Box::new(RestoreRecord {
+            generation: 1,
+            time: "2026-11-21T00:00:00Z".into(),
+            founder: "n1".into(),
+            source: "file:///k/snapshots/x".into(),
+            snapshot_time: "2026-11-20T23:59:18Z".into(),
+            age_seconds: 42,
+            from_generation: 0,
+            last_term: 3,
+            last_index: 40,
+            revision: 30,
+            skipped: vec!["snapshots/y: damaged".into()],
+            may_be_lost: "the end".into(),
+        }));
+        let text = render(&overview);
+        let line = "restored 2026-11-21T00:00:00Z from generation 0, 42 s old: file:///k/snapshots/x; may be lost: the end";
+        assert_eq!(text.lines().nth(1), Some(line), "{text}");
+        assert_eq!(
+            text.lines().nth(2),
+            Some("not usable: snapshots/y: damaged")
+        );
+        let value = serde_json::to_value(&overview).unwrap();
+        assert_eq!(value["restore"]["ageSeconds"], 42);
     }
 
     #[test]

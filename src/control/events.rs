@@ -23,7 +23,7 @@ pub struct EventSource<'a> {
     /// `reportingComponent` and `source.component`, e.g. `replicaset-controller`.
     pub component: &'static str,
     /// The involved object's apiVersion.
-    pub api_version: &'static str,
+    pub api_version: &'a str,
     /// The involved object's kind.
     pub kind: &'static str,
     /// The involved object's metadata.

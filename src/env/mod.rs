@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of actors or HTTP. Nothing outside this room opens a socket, reads a clock or draws a random number.
 
+pub mod bucket;
 mod cgroup_usage;
 pub mod clock;
 pub mod docker;
@@ -9,6 +10,7 @@ pub mod entropy;
 pub mod frames;
 pub mod machine;
 pub mod network;
+pub mod objects;
 pub mod process;
 pub mod runtime;
 pub mod tcp;
@@ -29,4 +31,6 @@ pub struct Env {
     pub runtime: Rc<dyn runtime::ContainerRuntime>,
     /// Tells the machine's figures.
     pub machine: Rc<dyn machine::Machine>,
+    /// Keeps what outlives all machines, if there is such a place.
+    pub objects: Option<Rc<dyn objects::Objects>>,
 }

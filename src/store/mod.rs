@@ -21,6 +21,6 @@ pub use apply::{Applied, Store, Usage};
 pub use command::{COMMAND_VERSION, CommandError};
 pub use history::{Compacted, HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, HistoryBounds};
 pub use outcomes::OUTCOMES_REMEMBERED_MAX;
-pub use snapshot::{Encoder, RestoreError, SNAPSHOT_VERSION, Snapshot};
+pub use snapshot::{Encoder, RestoreError, SNAPSHOT_VERSION, Snapshot, checksum};
 pub use types::*;
 pub use view::View;

@@ -159,8 +159,8 @@ impl Encoder {
     }
 }
 
-/// The checksum of a whole body; an [`Encoder`] takes the same piecewise.
-fn checksum(body: &[u8]) -> u64 {
+/// The checksum of a whole body; an [`Encoder`] takes the same piecewise. Finds accidents, not attackers.
+pub fn checksum(body: &[u8]) -> u64 {
     let mut hash = StableHash::new();
     body.chunks(CHECKSUM_PIECE_BYTES)
         .for_each(|piece| hash.bytes(piece));

@@ -187,6 +187,7 @@ impl Handler<DescribeCluster> for Backend {
             revision: view.revision(),
             keys: view.len() as u64,
             recovery: None,
+            restore: None,
             members: vec![MemberStatus {
                 name: "n1".into(),
                 incarnation: "0000000000000001".into(),

@@ -53,6 +53,14 @@ impl Acknowledged {
         }
     }
 
+    /// A restore's record says that what was written after one revision, and before another, may be lost: it is promised
+    /// no more. Gives how many these are.
+    pub fn forgive(&mut self, after: Revision, before: Revision) -> usize {
+        let count = self.0.len();
+        self.0.retain(|at, _| *at <= after || *at >= before);
+        count - self.0.len()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -98,6 +106,12 @@ mod tests {
         let names = vec!["b".to_owned()];
         assert_eq!(check(&acknowledged, &list), Err(Unkept::Lost { names }));
         assert!(acknowledged.add("c", Some(5)).is_err());
+        assert_eq!(acknowledged.forgive(3, 5), 1, "a, at 4");
+        assert_eq!(
+            acknowledged.forgive(5, 9),
+            0,
+            "what is in the snapshot is promised"
+        );
         assert!(acknowledged.add("d", None).is_err());
     }
 }

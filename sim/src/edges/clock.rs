@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kagero::env::clock::Clock;
 
 /// 2026-01-01T00:00:00Z, where every simulation begins.
-const EPOCH_SECONDS: i64 = 1_767_225_600;
+pub const EPOCH_SECONDS: i64 = 1_767_225_600;
 /// A clock as fast as the world's.
 const TRUE_PERCENT: u32 = 100;
 

@@ -3,9 +3,11 @@
 mod clock;
 mod gate;
 mod network;
+mod objects;
 mod runtime;
 
-pub use clock::SimClock;
+pub use clock::{EPOCH_SECONDS, SimClock};
 pub use gate::Gate;
 pub use network::{Cuts, SimNetwork};
+pub use objects::{Bucket, SimObjects};
 pub use runtime::FakeRuntime;

@@ -4,6 +4,7 @@
 //! with in `settle.rs`, so neither stands here.
 
 mod config_map;
+mod everything_lost;
 mod evict_in_turn;
 mod follower_lost;
 mod leader_lost;
@@ -106,6 +107,13 @@ pub const ALL: &[Scenario] = &[
         3,
         "both followers are lost, or one called dead: an operator recovers, they join the new generation"
     ),
+    Scenario {
+        name: "everything_lost",
+        about: "every process dies at once, with its machine or without; a snapshot and manifests bring the cluster back",
+        plan: everything_lost::plan,
+        covers: everything_lost::COVERS,
+        play: |world| Box::pin(everything_lost::play(world)),
+    },
     Scenario {
         name: "spot_storm",
         about: "a minute of random faults on 5 to 10 machines, of which the voters' majority is spared",

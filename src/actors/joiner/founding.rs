@@ -12,6 +12,7 @@ use super::super::formation::{
     Formed, ask_to_form, founding_configuration, have_answered, majority,
 };
 use super::super::wire::Identity;
+use super::restoring::{Asking, Begin};
 use super::{Joiner, end};
 use crate::raft::{ClusterId, Configuration, PeerId};
 
@@ -28,15 +29,46 @@ pub(super) struct Founded {
 }
 
 impl Joiner {
-    /// Founds a cluster of this node alone.
-    pub(super) fn found_alone(&mut self) {
-        let alone = (self.introduction.id, self.introduction.contact.clone());
-        let configuration = founding_configuration([alone].into_iter().collect(), 1);
-        if configuration.voters.is_empty() {
+    /// Begins a cluster, of these seeds or (`None`) of this node alone, with what the archive has, if there is one.
+    pub(super) fn begin(
+        &mut self,
+        seeds: Option<&BTreeMap<String, Identity>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let may_vote = self.introduction.contact.may_vote;
+        if seeds.is_none() && !may_vote {
             tracing::error!("--init needs a node that may vote");
+            self.busy = false;
             return;
         }
-        let cluster = self.fresh_cluster();
+        if let (Some(identities), Some(_)) = (seeds, &self.founding) {
+            return self.found(identities, None, ctx);
+        }
+        let cluster = match self.begin_with(ctx) {
+            Asking::UnderWay => return,
+            Asking::Later => {
+                self.busy = false;
+                return;
+            }
+            Asking::Answered(Begin::Later(refound)) => {
+                self.busy = false;
+                return self.refound(*refound);
+            }
+            Asking::Answered(Begin::First(cluster)) => Some(cluster),
+            Asking::NoArchive => None,
+        };
+        if let Some(identities) = seeds {
+            return self.found(identities, cluster, ctx);
+        }
+        self.found_alone(cluster);
+        self.busy = false;
+    }
+
+    /// Founds a cluster of this node alone.
+    fn found_alone(&mut self, cluster: Option<ClusterId>) {
+        let alone = (self.introduction.id, self.introduction.contact.clone());
+        let configuration = founding_configuration([alone].into_iter().collect(), 1);
+        let cluster = cluster.unwrap_or_else(|| self.fresh_cluster());
         self.take_part(cluster, Some(configuration));
     }
 
@@ -46,9 +78,10 @@ impl Joiner {
     }
 
     /// Asks every other seed to belong to a new cluster of all of them.
-    pub(super) fn found(
+    fn found(
         &mut self,
         identities: &BTreeMap<String, Identity>,
+        cluster: Option<ClusterId>,
         ctx: &mut Context<Self>,
     ) {
         let attempt = self.founding.clone();
@@ -56,7 +89,8 @@ impl Joiner {
             let seeds = identities.values().map(|who| (who.id, who.contact.clone()));
             let wanted = self.introduction.voters_wanted;
             let configuration = founding_configuration(seeds.collect(), wanted);
-            (self.fresh_cluster(), configuration)
+            let cluster = cluster.unwrap_or_else(|| self.fresh_cluster());
+            (cluster, configuration)
         });
         if configuration.voters.is_empty() {
             tracing::error!("none of the seeds may vote; a cluster needs a voter");

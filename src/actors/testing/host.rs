@@ -67,6 +67,8 @@ pub(crate) fn options(number: u16) -> Options {
         cpu_millis: 1_000,
         memory_bytes: 1 << 30,
         pods_max: 110,
+        snapshot_interval: Duration::from_secs(10),
+        manifests: Vec::new(),
     }
 }
 
@@ -78,13 +80,18 @@ pub(crate) fn env(wires: &Wires, seed: u64) -> Env {
         entropy: Entropy::from_seed(seed),
         runtime: Rc::new(IdleRuntime::new(Rc::new(Cell::new(Duration::ZERO)))),
         machine: Rc::new(NoMachine),
+        objects: None,
     }
 }
 
 impl Host {
     /// Starts a node; every start draws other numbers.
     pub(crate) async fn start(wires: &Wires, options: Options, seed: u64) -> Self {
-        let env = env(wires, seed);
+        Self::start_in(env(wires, seed), options).await
+    }
+
+    /// The same, with these edges.
+    pub(crate) async fn start_in(env: Env, options: Options) -> Self {
         let api = options.api.clone();
         let (started, starting) = oneshot::channel();
         let tasks = tokio::task::spawn_local(async move {

@@ -4,6 +4,7 @@
 
 pub(crate) mod host;
 pub(crate) mod network;
+pub(crate) mod objects;
 pub(crate) mod peer;
 pub(crate) mod runtime;
 pub(crate) mod seed;
