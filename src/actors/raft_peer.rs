@@ -30,6 +30,7 @@ use survivor::Promise;
 
 mod batch;
 pub mod survivor;
+pub mod transfer;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;

@@ -4,6 +4,7 @@
 
 mod cgroup_usage;
 pub mod clock;
+pub mod cloud;
 pub mod docker;
 pub mod entropy;
 pub mod frames;
@@ -29,4 +30,6 @@ pub struct Env {
     pub runtime: Rc<dyn runtime::ContainerRuntime>,
     /// Tells the machine's figures.
     pub machine: Rc<dyn machine::Machine>,
+    /// Tells what becomes of machines.
+    pub cloud: Rc<dyn cloud::Cloud>,
 }

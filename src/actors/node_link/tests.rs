@@ -42,6 +42,7 @@ fn target() -> Target {
         },
         term: 1,
         ready: false,
+        notice: None,
     }
 }
 
