@@ -94,6 +94,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         entropy: entropy.clone(),
         runtime: Rc::new(FakeRuntime::new(machine.clone(), entropy)),
         machine: Rc::new(NoMachine),
+        cloud: Rc::new(machine.cloud().clone()),
     };
     let options = Options {
         name: name.clone(),
@@ -170,6 +171,9 @@ impl Breaker {
                 sim.crash(name.as_str());
                 world.machine(name).lose();
                 world.set_process(name, None);
+            }
+            Fault::Announce(name, within) => {
+                world.machine(name).cloud().announce(now + *within);
             }
             Fault::ReturnMachine(name) => {
                 links.lost.remove(name);

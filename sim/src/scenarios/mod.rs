@@ -8,6 +8,7 @@ mod evict_in_turn;
 mod follower_lost;
 mod leader_lost;
 mod majority_lost;
+mod noticed_eviction;
 mod partition;
 mod process_restarts;
 mod rolling_update;
@@ -105,6 +106,20 @@ pub const ALL: &[Scenario] = &[
         about: "a minute of random faults on 5 to 10 machines, of which the voters' majority is spared",
         plan: spot_storm::plan,
         covers: spot_storm::COVERS,
+        play: |world| Box::pin(spot_storm::play(world)),
+    },
+    Scenario {
+        name: "noticed_eviction",
+        about: "the leader's machine goes away 30 s after a notice: another leads, votes and serves before",
+        plan: |seed| Plan::of(seed, noticed_eviction::MACHINES),
+        covers: &[],
+        play: |world| Box::pin(noticed_eviction::play(world)),
+    },
+    Scenario {
+        name: "noticed_storm",
+        about: "a spot_storm in which the clouds announce some evictions, 0, 30 or 120 s ahead",
+        plan: spot_storm::noticed_plan,
+        covers: spot_storm::NOTICED_COVERS,
         play: |world| Box::pin(spot_storm::play(world)),
     },
     Scenario {
