@@ -219,7 +219,7 @@ pub struct RaftPeer {
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
     /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
-    /// no configuration and must answer its leader all the same.
+    /// no configuration and must answer its leader all the same. And those whom its last configuration named.
     introduced: BTreeMap<PeerId, Bytes>,
 }
 
@@ -476,8 +476,11 @@ impl RaftPeer {
         let configuration = member.raft.configuration();
         if *member.configuration != *configuration {
             if *member.contacts != configuration.contacts {
+                let before = std::mem::take(&mut member.contacts);
                 member.contacts = Arc::new(configuration.contacts.clone());
-                self.introduced.clear();
+                // Members left out must still hear that they are.
+                self.introduced = Arc::unwrap_or_clone(before);
+                (self.introduced).retain(|id, _| !member.contacts.contains_key(id));
             }
             member.configuration = Arc::new(configuration.clone());
         }
