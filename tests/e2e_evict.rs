@@ -59,11 +59,11 @@ fn other<'a>(machines: &'a Machines, than: &str) -> &'a str {
     names.find(|name| *name != than).unwrap()
 }
 
-/// A figure of a node's consensus.
+/// A figure of a node's consensus; 0 as long as there was nothing to count.
 async fn figure(api: &str, name: &str) -> u64 {
     let text = client(api).text("/metrics").await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap().trim().parse().unwrap()
+    line.map_or(0, |count| count.trim().parse().unwrap())
 }
 
 /// How often these nodes missed a leader so far.

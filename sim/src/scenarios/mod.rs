@@ -129,6 +129,13 @@ pub const ALL: &[Scenario] = &[
         covers: &["fault: lose"],
         play: |world| Box::pin(evict_in_turn::play(world)),
     },
+    Scenario {
+        name: "evict_in_turn_noticed",
+        about: "of ten machines a voter goes every 20 s, 12 s after a notice; nobody misses it",
+        plan: evict_in_turn::plan,
+        covers: &["fault: notice", "fault: lose"],
+        play: |world| Box::pin(evict_in_turn::play_noticed(world)),
+    },
 ];
 
 /// The scenario of a name, which may have hyphens.

@@ -230,7 +230,7 @@ async fn every_leader_hears_that_the_machines_end_is_announced_and_that_it_is_no
     for term in 1..=2 {
         let (_, mut said) = open(&end, 1, term, OWN).await;
         match said.recv().await {
-            Some(LinkUp::Evicting(Some(left))) => assert_eq!(left, 20_000),
+            Some(LinkUp::Evicting(Some(left))) => assert!(left.abs_diff(20_000) < 100, "{left}"),
             other => panic!("{other:?}"),
         }
     }

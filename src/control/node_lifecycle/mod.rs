@@ -139,17 +139,7 @@ fn sync_taints(
     entropy: &mut dyn RngCore,
     outcome: &mut Outcome,
 ) {
-    let mut wanted = Vec::new();
-    if nodes::eviction(node).is_some() {
-        wanted.push((notice::EVICTING, NO_SCHEDULE));
-    }
-    if node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
-        wanted.push((UNSCHEDULABLE, NO_SCHEDULE));
-    }
-    if let Some(taint) = health.taint {
-        wanted.push((taint, NO_SCHEDULE));
-        wanted.push((taint, NO_EXECUTE));
-    }
+    let wanted = wanted_taints(node, health);
     let ours = |taint: &Taint| {
         let key = taint.key.as_str();
         matches!(
@@ -207,6 +197,22 @@ fn sync_taints(
     };
     let event = event(source, Level::Normal, told, &message, now, entropy);
     outcome.write_and_tell(patch, event);
+}
+
+/// The taints that this controller keeps on a node, by key and effect.
+fn wanted_taints(node: &Node, health: &Health) -> Vec<(&'static str, &'static str)> {
+    let mut wanted = Vec::new();
+    if nodes::eviction(node).is_some() {
+        wanted.push((notice::EVICTING, NO_SCHEDULE));
+    }
+    if node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
+        wanted.push((UNSCHEDULABLE, NO_SCHEDULE));
+    }
+    if let Some(taint) = health.taint {
+        wanted.push((taint, NO_SCHEDULE));
+        wanted.push((taint, NO_EXECUTE));
+    }
+    wanted
 }
 
 /// Pods on a node that is not ready are not ready either, and nobody on the node can say so.
