@@ -100,6 +100,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
             let (bucket, gate) = (world.bucket().clone(), machine.gate().clone());
             Rc::new(SimObjects::new(bucket, gate, store_entropy)) as Rc<dyn Objects>
         }),
+        cloud: Rc::new(machine.cloud().clone()),
     };
     let options = Options {
         name: name.clone(),
@@ -183,6 +184,9 @@ impl Breaker {
                 sim.crash(name.as_str());
                 world.machine(name).lose();
                 world.set_process(name, None);
+            }
+            Fault::Announce(name, within) => {
+                world.machine(name).cloud().announce(now + *within);
             }
             Fault::ReturnMachine(name) => {
                 links.lost.remove(name);

@@ -77,6 +77,8 @@ impl Plan {
 /// Something that only the driver can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// The cloud announces that it will take the machine away in so long. Somebody else must do that then.
+    Announce(String, Duration),
     /// The machine vanishes without a word: its peers see silence, its containers are gone.
     LoseMachine(String),
     /// It comes back, empty, and its process starts.
@@ -197,7 +199,7 @@ impl World {
 
     /// Asks the driver for a fault; it happens before the next step.
     pub fn inflict(&self, fault: Fault) {
-        if let Fault::LoseMachine(name) = &fault {
+        if let Fault::LoseMachine(name) | Fault::Announce(name, _) = &fault {
             self.disturb(name);
         }
         self.inner.faults.borrow_mut().push(fault);
@@ -262,6 +264,17 @@ impl World {
         if let Some(gone) = gone {
             self.take_figures(&gone);
         }
+    }
+
+    /// How often something happened in the consensus of all processes that ever lived.
+    pub fn raft_events(&self, wanted: &str) -> u64 {
+        let processes = self.inner.processes.borrow();
+        let events = processes.values().flat_map(|p| p.figures.events());
+        let living: u64 = events
+            .filter(|(event, _)| *event == wanted)
+            .map(|(_, times)| times)
+            .sum();
+        living + self.coverage().of(&format!("raft: {wanted}"))
     }
 
     /// Keeps what all living processes counted. To be called once, at the end.

@@ -86,6 +86,11 @@ pub struct Speaker {
 /// A leader polls its nodes; one of which so long nothing was heard may be no leader any more.
 const SPEAKER_SILENT_MS: u64 = 2 * POLL_MS;
 
+/// The machine's end is announced for this moment; `None`: it is not any more.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct Announced(pub Option<Instant>);
+
 /// The link in force.
 struct Current {
     id: LinkId,
@@ -121,6 +126,8 @@ pub struct LinkEnd {
     told_by: u64,
     /// The newest report of each of them, for the next leader.
     reports: BTreeMap<String, PodReport>,
+    /// What was last announced, if anything ever was: every leader is told.
+    announced: Option<Announced>,
 }
 
 impl LinkEnd {
@@ -138,6 +145,7 @@ impl LinkEnd {
             wanted: BTreeMap::new(),
             told_by: 0,
             reports: BTreeMap::new(),
+            announced: None,
         }
     }
 
@@ -220,6 +228,16 @@ impl LinkEnd {
         if !part.is_empty() {
             self.say(LinkUp::Holds(part));
         }
+    }
+
+    /// Says when the machine will be taken away.
+    fn say_announced(&mut self) {
+        let Some(Announced(deadline)) = self.announced else {
+            return;
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let millis = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        self.say(LinkUp::Evicting(millis));
     }
 
     /// Why a link is refused, if it is.
@@ -307,6 +325,7 @@ impl Handler<LinkOpened> for LinkEnd {
         if cluster.generation > self.told_by {
             self.say_held();
         }
+        self.say_announced();
         self.describe(LinkUp::Opened, ctx);
         self.next_link
     }
@@ -385,6 +404,15 @@ impl Handler<LinkEnded> for LinkEnd {
             self.current = None;
             self.joiner.do_send(Linked(false));
         }
+    }
+}
+
+impl Handler<Announced> for LinkEnd {
+    type Result = ();
+
+    fn handle(&mut self, announced: Announced, _: &mut Self::Context) {
+        self.announced = Some(announced);
+        self.say_announced();
     }
 }
 

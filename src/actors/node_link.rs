@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ use crate::env::frames::{Backoff, Outbox, SendError};
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::{ObjectKey, Reply, Request, Status};
+
+mod notice;
 
 /// The node is asked for life and load this often.
 pub(super) const POLL_MS: u64 = 2_000;
@@ -80,6 +83,8 @@ pub(super) struct Target {
     pub(super) leader: String,
     /// Whether the store already calls the node ready.
     pub(super) ready: bool,
+    /// The end of its machine, as the store has it.
+    pub(super) notice: Option<Timestamp>,
 }
 
 /// What a link needs from around it.
@@ -115,6 +120,9 @@ pub(super) struct NodeLink {
     writing: bool,
     /// What the node said it holds, before it said that the link is open.
     held: Vec<HeldPod>,
+    /// When the node's machine is taken away, as far as this link wrote it.
+    notice: Option<Timestamp>,
+    announcing: Option<SpawnHandle>,
 }
 
 /// The node spoke.
@@ -140,6 +148,7 @@ impl NodeLink {
     pub(super) fn new(target: Target, around: Neighbours) -> Self {
         Self {
             ready: target.ready,
+            notice: target.notice,
             target,
             around,
             words: None,
@@ -153,6 +162,7 @@ impl NodeLink {
             status: None,
             writing: false,
             held: Vec::new(),
+            announcing: None,
         }
     }
 
@@ -444,6 +454,7 @@ impl Handler<Heard> for NodeLink {
                 );
                 self.write(ctx);
             }
+            LinkUp::Evicting(in_ms) => self.on_notice(in_ms, ctx),
             LinkUp::Refused(_) => unreachable!("handled above"),
         }
     }

@@ -29,6 +29,7 @@ use crate::env::entropy::Entropy;
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::cache::Change;
+use crate::resource::nodes::eviction;
 use crate::resource::{Cache, ObjectKey, time};
 use crate::store::{Outcome, Revision};
 
@@ -166,6 +167,8 @@ impl NodeLinks {
             let (id, contact) = wanted[&name].clone();
             let address = contact.address;
             let ready = reign.is_ready(&name);
+            let node = reign.cache.get::<Node>(&ObjectKey::new("", &name));
+            let notice = node.and_then(|node| eviction(node)).map(|e| e.deadline);
             let target = Target {
                 name: name.clone(),
                 id,
@@ -178,6 +181,7 @@ impl NodeLinks {
                 term: reign.term,
                 leader: reign.leader.clone(),
                 ready,
+                notice,
             };
             let neighbours = Neighbours {
                 network: self.network.clone(),

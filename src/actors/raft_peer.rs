@@ -32,6 +32,7 @@ pub mod archived;
 mod batch;
 pub mod resting;
 pub mod survivor;
+pub mod transfer;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;
@@ -220,7 +221,7 @@ pub struct RaftPeer {
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
     /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
-    /// no configuration and must answer its leader all the same.
+    /// no configuration and must answer its leader all the same. And those whom its last configuration named.
     introduced: BTreeMap<PeerId, Bytes>,
 }
 
@@ -488,8 +489,11 @@ impl RaftPeer {
         let configuration = member.raft.log().configuration();
         if *member.configuration != *configuration {
             if *member.contacts != configuration.contacts {
+                let before = std::mem::take(&mut member.contacts);
                 member.contacts = Arc::new(configuration.contacts.clone());
-                self.introduced.clear();
+                // Members left out must still hear that they are.
+                self.introduced = Arc::unwrap_or_clone(before);
+                (self.introduced).retain(|id, _| !member.contacts.contains_key(id));
             }
             member.configuration = Arc::new(configuration.clone());
         }

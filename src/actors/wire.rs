@@ -207,4 +207,6 @@ pub enum LinkUp {
     Reports(Vec<PodReport>),
     /// Answer to `Poll`.
     Alive(NodeDescription),
+    /// The node's machine will be taken away in so many milliseconds; `None`: it will not be, after all.
+    Evicting(Option<u64>),
 }

@@ -114,6 +114,14 @@ impl Machines {
         self.all.remove(index).lose(pods);
     }
 
+    /// Ends a node's process as a service manager does; its exit code.
+    pub fn stop(&mut self, name: &str) -> Option<i32> {
+        let index = self.all.iter().position(|m| m.name == name).unwrap();
+        let mut machine = self.all.remove(index);
+        signal(machine.child.id(), Signal::TERM);
+        machine.child.wait().unwrap().code()
+    }
+
     /// The last lines that a node logged.
     pub fn log(&self, name: &str) -> String {
         let path = self.files.path().join(format!("{name}.log"));

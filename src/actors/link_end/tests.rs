@@ -274,3 +274,26 @@ async fn a_late_description_does_not_overtake_a_later_one() {
     }
     assert_eq!(problems, [true, false]);
 }
+
+#[actix::test]
+async fn every_leader_hears_that_the_machines_end_is_announced_and_that_it_is_not() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    end.send(Announced(Some(deadline))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for term in 1..=2 {
+        let (_, mut said) = open(&end, 1, term, OWN).await;
+        match said.recv().await {
+            Some(LinkUp::Evicting(Some(left))) => assert!(left.abs_diff(20_000) < 100, "{left}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (_, mut said) = open(&end, 1, 3, OWN).await;
+    assert!(matches!(said.recv().await, Some(LinkUp::Evicting(Some(_)))));
+    assert!(matches!(said.recv().await, Some(LinkUp::Opened(_))));
+    end.send(Announced(None)).await.unwrap();
+    assert!(matches!(said.recv().await, Some(LinkUp::Evicting(None))));
+    let (_, mut said) = open(&end, 1, 4, OWN).await;
+    assert!(matches!(said.recv().await, Some(LinkUp::Evicting(None))));
+}

@@ -114,6 +114,30 @@ async fn a_cluster_survives_its_leader_and_takes_its_next_incarnation_in() {
 }
 
 #[actix::test]
+async fn a_leader_hands_over_before_its_process_ends() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut hosts = three(&wires).await;
+    let leader = hosts.iter().position(Host::leads).unwrap();
+    let mut last = hosts.remove(leader);
+    let stood = |hosts: &[Host]| -> u64 {
+        let events = hosts.iter().flat_map(|host| host.node.figures.events());
+        let pre_votes = events.filter(|(event, _)| *event == "pre_vote");
+        pre_votes.map(|(_, times)| times).sum()
+    };
+    let before = stood(&hosts);
+    let began = Instant::now();
+    assert!(last.node.hand_over(Duration::from_secs(1)).await);
+    eventually("another leader", || hosts.iter().any(Host::leads)).await;
+    assert!(began.elapsed() < Duration::from_millis(100));
+    assert!(!last.leads());
+    drop(last);
+    write(&hosts[0].client(&wires), "after").await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(stood(&hosts), before, "nobody missed a leader");
+}
+
+#[actix::test]
 async fn a_node_without_a_replica_serves_the_api_too() {
     tokio::time::pause();
     let wires = Wires::default();
