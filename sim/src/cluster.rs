@@ -51,6 +51,7 @@ where
         let waiting = |error| format!("{error}; waiting for {}", world.waiting());
         let done = sim.step().map_err(waiting)?;
         checks.look(world)?;
+        world.measure();
         world.tell_trace();
         if let Some(broken) = world.broken() {
             return Err(broken.into());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use commands::{list, repeat, run};
+use commands::{list, measure, repeat, run};
 use sim::core_bench::BenchArgs;
 use sim::core_cli::CoreArgs;
 use sim::mutants::MutantsArgs;
@@ -21,6 +21,7 @@ Examples:
   sim run --scenario partition --seed 7 --trace t.txt  the same into a file
   sim run --scenario spot_storm --seed 7 --minimise    if it fails: the faults that it needs to
   sim repeat --scenario spot_storm --seeds 20          each in two processes; shows where the traces part
+  sim measure --scenario leader_lost --seeds 100       failover, redundancy, recovery: p50, p99, max (--json)
   sim core --runs 100000                               consensus core and store alone, many short runs
   sim core --seed 7 --runs 1 --trace                   one of them, its timeline on stdout
 
@@ -43,6 +44,8 @@ enum Command {
     List,
     /// Run seeds in two processes each and compare the traces byte for byte.
     Repeat(repeat::Repeat),
+    /// Measure how long clusters take to come back: median, 99th percentile and maximum over many seeds.
+    Measure(measure::Measure),
     Core(CoreArgs),
     BenchCore(BenchArgs),
     Mutants(MutantsArgs),
@@ -53,6 +56,7 @@ fn main() -> Result<ExitCode> {
         Command::List => list()?,
         Command::Run(run) => run::run(&run)?,
         Command::Repeat(repeat) => repeat::repeat(&repeat)?,
+        Command::Measure(measure) => measure::measure(&measure)?,
         Command::Core(core) => sim::core_cli::run(&core)?,
         Command::Mutants(mutants) => sim::mutants::run(&mutants)?,
         Command::BenchCore(bench) => sim::core_bench::run(&bench)?,

@@ -8,6 +8,7 @@ use tracing::Level;
 use crate::cluster::run;
 use crate::coverage::Coverage;
 use crate::faults::Schedule;
+use crate::figures::Figures;
 use crate::scenarios::Scenario;
 use crate::trace::Trace;
 use crate::world::World;
@@ -24,6 +25,8 @@ pub struct Played {
     pub took: Duration,
     /// What happened in it.
     pub coverage: Coverage,
+    /// What was measured in it.
+    pub figures: Figures,
 }
 
 /// Runs a scenario with a seed, recording a trace. A panic anywhere in the world is a failure like another.
@@ -59,9 +62,9 @@ pub fn play_with(
             Some(format!("panic: {}", text.unwrap_or("without a text")))
         });
         world.take_all_figures();
-        (failure, world.elapsed(), world.coverage())
+        (failure, world)
     };
-    let ((failure, simulated, coverage), lines) = if traced {
+    let ((failure, world), lines) = if traced {
         Trace::record(Level::DEBUG, simulate)
     } else {
         (simulate(&Trace::none()), Vec::new())
@@ -69,9 +72,10 @@ pub fn play_with(
     Played {
         failure,
         lines,
-        simulated,
+        simulated: world.elapsed(),
         took: began.elapsed(),
-        coverage,
+        coverage: world.coverage(),
+        figures: world.figures(),
     }
 }
 

@@ -19,8 +19,10 @@ use crate::checkers::acknowledged::Acknowledged;
 use crate::coverage::Coverage;
 use crate::edges::{Cuts, SimNetwork};
 use crate::faults::Schedule;
+use crate::figures::Figures;
 use crate::history::History;
 use crate::machine::{Machine, Stop};
+use crate::meter::{Meter, Seen};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -131,6 +133,7 @@ struct Inner {
     truth: RefCell<Truth>,
     elapsed: Cell<Duration>,
     calm_since: Cell<Option<Duration>>,
+    meter: RefCell<Meter>,
 }
 
 /// Whether the plan's schedule is let loose.
@@ -175,6 +178,7 @@ impl World {
             truth: RefCell::default(),
             elapsed: Cell::default(),
             calm_since: Cell::default(),
+            meter: RefCell::default(),
         };
         Self {
             inner: Rc::new(inner),
@@ -245,6 +249,7 @@ impl World {
 
     /// A process started (or, with `None`, it is gone; what it counted is kept).
     pub(crate) fn set_process(&self, node: &str, process: Option<Process>) {
+        self.measure_process(node, process.as_ref().map(|process| process.id));
         let mut all = self.inner.processes.borrow_mut();
         let gone = match process {
             Some(process) => all.insert(node.to_owned(), process),
@@ -327,6 +332,65 @@ impl World {
     /// What the replicas applied.
     pub(crate) fn truth(&self) -> std::cell::RefMut<'_, Truth> {
         self.inner.truth.borrow_mut()
+    }
+
+    /// A process starts, or the one that was there dies.
+    fn measure_process(&self, node: &str, starts: Option<PeerId>) {
+        let now = self.elapsed();
+        let dies = self.incarnations().get(node).copied();
+        if let Some(id) = dies {
+            self.with_seen(|meter, seen| meter.on_death(now, id, seen));
+        }
+        if let Some(id) = starts {
+            self.inner.meter.borrow_mut().on_start(now, id);
+        }
+    }
+
+    /// Looks whether what is measured has come true; after each step.
+    pub(crate) fn measure(&self) {
+        if !self.inner.meter.borrow().is_waiting() {
+            return;
+        }
+        let alive = self.incarnations().into_values().collect();
+        let (now, voters) = (self.elapsed(), self.plan().voters);
+        self.with_seen(|meter, seen| meter.look(now, seen, &alive, voters));
+    }
+
+    fn with_seen(&self, f: impl FnOnce(&mut Meter, &[Seen<'_>])) {
+        let known = self.known();
+        let seen = known.values();
+        let seen: Vec<Seen<'_>> = seen
+            .map(|known| (&known.standing, known.view.revision()))
+            .collect();
+        f(&mut self.inner.meter.borrow_mut(), &seen);
+    }
+
+    /// A client was acknowledged a write.
+    pub(crate) fn measure_write(&self, revision: u64) {
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        self.inner.meter.borrow_mut().on_acknowledged(now, revision);
+    }
+
+    /// Disaster strikes now: measures how old what is lost was then.
+    pub fn measure_disaster(&self) {
+        self.inner.meter.borrow_mut().on_disaster(self.elapsed());
+    }
+
+    /// All is there that a recovery takes, the operator's word included: measures from now until writes are served in a
+    /// new generation.
+    pub fn measure_recovery(&self) {
+        let now = self.elapsed();
+        self.with_seen(|meter, seen| meter.on_recovery(now, seen));
+    }
+
+    /// In the end these acknowledged writes are not there.
+    pub(crate) fn measure_missing(&self, lost: &[u64]) {
+        self.inner.meter.borrow_mut().on_loss(lost);
+    }
+
+    /// What was measured.
+    pub(crate) fn figures(&self) -> Figures {
+        self.inner.meter.borrow().figures().clone()
     }
 
     /// Lets the plan's schedule loose.
