@@ -1,6 +1,8 @@
 //! Runs one seed of a scenario, and says what came of it.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use tracing::Level;
@@ -46,6 +48,8 @@ pub fn play_with(
     traced: bool,
 ) -> Played {
     let began = Instant::now();
+    hear_panics();
+    RUNNING.set(command(scenario, seed));
     let mut plan = scenario.plan(seed);
     if let Some(schedule) = schedule {
         plan.schedule = schedule.clone();
@@ -69,6 +73,7 @@ pub fn play_with(
     } else {
         (simulate(&Trace::none()), Vec::new())
     };
+    RUNNING.take();
     Played {
         failure,
         lines,
@@ -77,6 +82,29 @@ pub fn play_with(
         coverage: world.coverage(),
         figures: world.figures(),
     }
+}
+
+thread_local! {
+    /// The command that repeats what this thread runs; empty if it runs nothing.
+    static RUNNING: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Where a panic ends the process, as in a release build, the seed is said before that.
+fn hear_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if !cfg!(panic = "abort") {
+            return;
+        }
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            let command = RUNNING.with_borrow(Clone::clone);
+            if !command.is_empty() {
+                eprintln!("FAILED: panic\nrepeat it with: {command}");
+            }
+        }));
+    });
 }
 
 /// The command that repeats a run.
