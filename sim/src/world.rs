@@ -357,9 +357,10 @@ impl World {
     }
 
     fn with_seen(&self, f: impl FnOnce(&mut Meter, &[Seen<'_>])) {
-        let known = self.known();
-        let seen = known.values();
-        let seen: Vec<Seen<'_>> = seen
+        let processes = self.inner.processes.borrow();
+        let known: Vec<_> = processes.values().map(|of| of.known.borrow()).collect();
+        let known = known.iter().filter_map(|known| known.as_ref());
+        let seen: Vec<Seen<'_>> = known
             .map(|known| (&known.standing, known.view.revision()))
             .collect();
         f(&mut self.inner.meter.borrow_mut(), &seen);
