@@ -40,6 +40,9 @@ where
     sim.client(CLIENT, async move {
         let writers = clients::start_writing(&client);
         let watchers = clients::watchers::start(&client);
+        if client.plan().probed {
+            tokio::task::spawn_local(clients::probe::probe(client.clone()));
+        }
         played.await?;
         settle::settle(&client, writers, watchers).await
     });

@@ -1,8 +1,8 @@
 //! Measures, in every run, how long the cluster takes to come back: it is told of deaths, starts and acknowledged writes,
 //! and looks after each step whether what it waits for is there.
 //!
-//! Deliberately passive: it asks nothing and changes nothing, so that a run that is measured is the run that is checked.
-//! Writes are those of the run's own clients, of which one is under way or comes within some tens of milliseconds.
+//! Deliberately passive: it asks nothing and changes nothing. In `sim measure` a client of its own writes during outages
+//! (`clients/probe.rs`), since the usual clients mostly wait for a dead machine then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,6 +65,11 @@ impl Meter {
     /// Whether [`Meter::look`] is to be called.
     pub(crate) fn is_waiting(&self) -> bool {
         self.degraded.is_some() || !self.outages.is_empty()
+    }
+
+    /// Whether a served write would end something that is measured.
+    pub(crate) fn has_outage(&self) -> bool {
+        !self.outages.is_empty()
     }
 
     /// A process started.

@@ -3,17 +3,19 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::Level;
 
+use crate::batch::Job;
 use crate::cluster::run;
 use crate::coverage::Coverage;
 use crate::faults::Schedule;
 use crate::figures::Figures;
 use crate::scenarios::Scenario;
+use crate::tally::wall;
 use crate::trace::Trace;
-use crate::world::World;
+use crate::world::{Plan, World};
 
 /// What came of a run.
 pub struct Played {
@@ -37,25 +39,35 @@ pub fn play(scenario: &Scenario, seed: u64) -> Played {
 }
 
 /// The same with another schedule than the seed's, or without a trace, which is faster. A trace changes nothing.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long a run took is told to a human, never to the world"
-)]
 pub fn play_with(
     scenario: &Scenario,
     seed: u64,
     schedule: Option<&Schedule>,
     traced: bool,
 ) -> Played {
-    let began = Instant::now();
-    hear_panics();
-    RUNNING.set(command(scenario, seed));
     let mut plan = scenario.plan(seed);
     if let Some(schedule) = schedule {
         plan.schedule = schedule.clone();
     }
+    play_plan(scenario, &plan, traced)
+}
+
+/// One run of a batch, without a trace.
+pub fn play_job(job: &Job<'_>) -> Played {
+    let mut plan = job.scenario.plan(job.seed);
+    plan.probed = job.probed;
+    if let Some(schedule) = job.schedule {
+        plan.schedule = schedule.clone();
+    }
+    play_plan(job.scenario, &plan, false)
+}
+
+fn play_plan(scenario: &Scenario, plan: &Plan, traced: bool) -> Played {
+    let began = wall();
+    hear_panics();
+    RUNNING.set(command(scenario, plan.seed));
     let simulate = |trace: &Trace| {
-        let world = World::new(&plan, trace);
+        let world = World::new(plan, trace);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let result = run(&world, |world| scenario.play(world));
             result.err().map(|error| error.to_string())

@@ -48,6 +48,8 @@ pub struct Plan {
     pub limit: Duration,
     /// The faults that a scenario with a schedule lets loose.
     pub schedule: Schedule,
+    /// Whether a client writes during outages, so that their ends are measured exactly.
+    pub probed: bool,
 }
 
 impl Plan {
@@ -60,6 +62,7 @@ impl Plan {
             voters: nodes.min(3),
             limit: Duration::from_secs(240),
             schedule: Schedule::default(),
+            probed: false,
         }
     }
 
@@ -370,6 +373,11 @@ impl World {
     pub(crate) fn measure_write(&self, revision: u64) {
         let now = turmoil::sim_elapsed().unwrap_or_default();
         self.inner.meter.borrow_mut().on_acknowledged(now, revision);
+    }
+
+    /// Whether an outage is being measured.
+    pub(crate) fn has_outage(&self) -> bool {
+        self.inner.meter.borrow().has_outage()
     }
 
     /// Disaster strikes now: measures how old what is lost was then.

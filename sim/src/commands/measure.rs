@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::{Value, json};
 use sim::batch::{Job, play_all};
 use sim::figures::{Distribution, Figure, Figures, Unit};
-use sim::play::command;
 use sim::scenarios::{ALL, Scenario};
 
 use super::{bar, jobs_at_once, scenario};
@@ -78,6 +77,7 @@ fn of(
         scenario,
         seed,
         schedule: None,
+        probed: true,
     };
     let jobs: Vec<Job<'_>> = seeds.map(job).collect();
     let mut measured = Measured {
@@ -91,12 +91,12 @@ fn of(
             bar.inc(1);
         }
         if let Some(failure) = &played.failure {
-            let (name, again) = (scenario.name, command(scenario, job.seed));
+            let (name, seed) = (scenario.name, job.seed);
+            eprintln!("{name} {seed} FAILED: {failure}");
             eprintln!(
-                "{name} {} FAILED: {failure}\nrepeat it with: {again}",
-                job.seed
+                "repeat it with: cargo run --profile sim -p sim -- measure --scenario {name} --seed {seed} --seeds 1"
             );
-            measured.failed.push(job.seed);
+            measured.failed.push(seed);
         } else {
             measured.figures.merge(&played.figures);
         }
@@ -124,9 +124,8 @@ fn table(all: &[Measured]) -> String {
             let Distribution { samples, .. } = of;
             let [p50, p99, max] = [of.p50, of.p99, of.max].map(|value| shown(figure, value));
             let (name, figure) = (scenario.name, figure.name());
-            text.push_str(&format!(
-                "| {name} | {figure} | {samples} | {p50} | {p99} | {max} |\n"
-            ));
+            let row = [name, figure, &samples.to_string(), &p50, &p99, &max];
+            text.extend(["| ", &row.join(" | "), " |\n"]);
         }
     }
     text

@@ -77,6 +77,7 @@ pub fn run(run: &Run) -> Result<bool> {
                 scenario,
                 seed,
                 schedule,
+                probed: false,
             })
         })
         .collect();
