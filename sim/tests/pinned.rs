@@ -46,3 +46,9 @@ fn each_object_of_a_deleted_collection_has_a_revision() {
     holds("spot_storm", 44);
     holds("spot_storm", 57);
 }
+
+/// Deleting a collection, planned again because of another write, deleted what it had deleted once and was made anew.
+#[test]
+fn a_collection_is_deleted_as_it_was_when_that_was_asked_for() {
+    holds("spot_storm", 36);
+}
