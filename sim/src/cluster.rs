@@ -41,6 +41,9 @@ where
     sim.client(CLIENT, async move {
         let writers = clients::start_writing(&client);
         let watchers = clients::watchers::start(&client);
+        if client.plan().probed {
+            tokio::task::spawn_local(clients::probe::probe(client.clone()));
+        }
         played.await?;
         settle::settle(&client, writers, watchers).await
     });
@@ -52,6 +55,7 @@ where
         let waiting = |error| format!("{error}; waiting for {}", world.waiting());
         let done = sim.step().map_err(waiting)?;
         checks.look(world)?;
+        world.measure();
         world.tell_trace();
         if let Some(broken) = world.broken() {
             return Err(broken.into());

@@ -61,6 +61,18 @@ impl Acknowledged {
         count - self.0.len()
     }
 
+    /// Revisions of those that a list does not have.
+    pub fn missing(&self, list: &Value) -> Vec<Revision> {
+        let items = list["items"].as_array().map(Vec::as_slice);
+        let names = items.unwrap_or_default().iter();
+        let found: BTreeSet<&str> = names
+            .filter_map(|item| item["metadata"]["name"].as_str())
+            .collect();
+        let missing = self.0.iter();
+        let missing = missing.filter(|(_, name)| !found.contains(name.as_str()));
+        missing.map(|(revision, _)| *revision).collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -74,17 +86,9 @@ impl Acknowledged {
 
 /// Compares with a list that the API gave.
 pub fn check(acknowledged: &Acknowledged, list: &Value) -> Result<(), Unkept> {
-    let items = list["items"].as_array().map(Vec::as_slice);
-    let found: BTreeSet<&str> = items
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|item| item["metadata"]["name"].as_str())
-        .collect();
-    let missing = acknowledged
-        .0
-        .values()
-        .filter(|name| !found.contains(name.as_str()));
-    let names: Vec<String> = missing.cloned().collect();
+    let missing = acknowledged.missing(list);
+    let names = missing.iter().map(|revision| &acknowledged.0[revision]);
+    let names: Vec<String> = names.cloned().collect();
     if names.is_empty() {
         return Ok(());
     }

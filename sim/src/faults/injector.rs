@@ -235,8 +235,13 @@ fn find(target: Target, world: &World) -> Option<String> {
             .map(str::to_owned);
     }
     let leader = leader(world)?;
-    let known = world.known();
-    let configuration = &known.get(&leader)?.standing.configuration;
+    let mut configuration = None;
+    world.for_each_known(|name, known, _| {
+        if name == leader {
+            configuration = Some(known.standing.configuration.clone());
+        }
+    });
+    let configuration = configuration?;
     let incarnations = world.incarnations();
     let those = |wanted: &dyn Fn(&PeerId) -> bool| -> Vec<String> {
         let others = incarnations.iter().filter(|(name, _)| **name != leader);
