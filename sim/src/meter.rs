@@ -190,7 +190,6 @@ mod tests {
             role: if leads { Role::Leader } else { Role::Follower },
             term,
             leader: None,
-            contacts: Arc::default(),
             configuration: Arc::new(Configuration {
                 voters: voters.iter().copied().map(PeerId).collect(),
                 ..Configuration::default()

@@ -239,7 +239,7 @@ impl RunArgs {
         let mut node = node::start(env, options).await?;
         info!(peer = %node.peer_address, api = %node.api_address, "listening");
         notify(&[NotifyState::Ready]);
-        let mut ended = node.ended;
+        let mut ended = node.ended.clone();
         let ending = async {
             match ended.wait_for(Option::is_some).await {
                 Ok(reason) => *reason,
