@@ -81,9 +81,8 @@ fn adoption(
     let mut pod = match stored {
         // Its binding alone was lost.
         Some(stored) if !pods::is_bound(stored) => (**stored).clone(),
-        Some(_) => return Ok(None),
         None if known.lost(&held.uid, &told) => told,
-        None => return Ok(None),
+        Some(_) | None => return Ok(None),
     };
     pod.status = Some(status);
     if stored.is_none() && pods::is_terminated(&pod) {

@@ -240,10 +240,10 @@ impl NodeLinks {
     fn assign_awaited(&mut self) {
         let Some(reign) = &mut self.reign else { return };
         let reached = reign.cache.revision();
-        let ready = reign
-            .awaited
-            .extract_if(.., |_, awaited| awaited.revision <= reached);
-        let ready: Vec<_> = ready.collect();
+        let (ready, awaited) = std::mem::take(&mut reign.awaited)
+            .into_iter()
+            .partition(|(_, awaited)| awaited.revision <= reached);
+        reign.awaited = awaited;
         for (name, awaited) in &ready {
             if reign
                 .lines
