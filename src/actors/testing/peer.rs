@@ -10,7 +10,7 @@ use crate::actors::metrics::RaftMetrics;
 use crate::actors::raft_peer::{Neighbours, Published, RaftPeer, SendEnvelopes};
 use crate::env::clock::SystemClock;
 use crate::env::entropy::Entropy;
-use crate::raft::{Config, PeerId};
+use crate::raft::{ClusterId, Config, PeerId};
 
 /// What a peer has said.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(crate) struct Said {
     pub(crate) envelopes: Cell<usize>,
     /// Whom it knew how to reach when it sent the last ones.
     pub(crate) reachable: RefCell<Vec<PeerId>>,
-    /// Times it told its store front of something.
-    pub(crate) published: Cell<usize>,
+    /// Of which generation it told its store front last.
+    pub(crate) published: RefCell<Option<ClusterId>>,
 }
 
 /// Takes what a peer says, and counts it.
@@ -47,8 +47,8 @@ impl Handler<SendEnvelopes> for Sink {
 impl Handler<Published> for Sink {
     type Result = ();
 
-    fn handle(&mut self, _: Published, _: &mut Self::Context) {
-        self.0.published.set(self.0.published.get() + 1);
+    fn handle(&mut self, told: Published, _: &mut Self::Context) {
+        self.0.published.replace(Some(told.standing.cluster));
     }
 }
 
