@@ -22,12 +22,6 @@ fn a_voter_that_was_replaced_goes_on_as_a_worker() {
     holds("voter_demoted", 1);
 }
 
-/// Its leader was heard over links alone, which nobody asked about: the living cluster could be recovered away.
-#[test]
-fn a_voter_of_the_past_recovers_nothing() {
-    holds("voters_moved_on", 1);
-}
-
 /// All seeds came back empty while their cluster lived on at other nodes, and founded another beside it.
 #[test]
 fn seeds_that_lost_a_cluster_found_none_beside_it() {

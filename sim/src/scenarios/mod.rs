@@ -17,7 +17,6 @@ mod spot_storm;
 pub(crate) mod steps;
 mod ten_nodes;
 mod voter_demoted;
-mod voters_moved_on;
 
 use std::time::Duration;
 
@@ -97,11 +96,6 @@ pub const ALL: &[Scenario] = &[
         voter_demoted,
         10,
         "a voter is cut off until a standby has its place, and goes on as a worker"
-    ),
-    scenario!(
-        voters_moved_on,
-        10,
-        "a voter is cut off until no voter that it knew is one; it must not recover the living cluster away"
     ),
     scenario!(
         majority_lost,
