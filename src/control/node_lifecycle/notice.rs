@@ -51,7 +51,7 @@ pub(super) fn cordon(
     };
     let mut metadata = at_this_version(&node.metadata);
     let mut patch = json!({});
-    let note = match (&eviction, is_cordoned) {
+    let remark = match (&eviction, is_cordoned) {
         (Some(_), true) => json!("false"),
         (Some(_), false) => {
             patch["spec"] = json!({ "unschedulable": true });
@@ -68,7 +68,7 @@ pub(super) fn cordon(
             Value::Null
         }
     };
-    let mut annotations = json!({ CORDONED: note });
+    let mut annotations = json!({ CORDONED: remark });
     if eviction.is_none() {
         // What is left of one was announced to an earlier incarnation.
         annotations[EVICTION] = Value::Null;
