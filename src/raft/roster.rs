@@ -43,6 +43,9 @@ pub struct Limits {
     pub standbys_max: usize,
     /// A member silent for longer counts as dead (default 10 s).
     pub member_silent_max: Duration,
+    /// A voter that lives is swapped only while all voters to be were heard within this time, three heartbeats (default
+    /// 150 ms): a set with one that has just died would be worse than today's.
+    pub swap_silent_max: Duration,
     /// A process silent for longer is not added (default 2 s).
     pub candidate_silent_max: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for Limits {
         Self {
             standbys_max: 2,
             member_silent_max: Duration::from_secs(10),
+            swap_silent_max: Duration::from_millis(150),
             candidate_silent_max: Duration::from_secs(2),
         }
     }
@@ -88,9 +92,27 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn voters(&self) -> Option<Change> {
-        let voters = self.best_voters();
+        let mut voters = self.best_voters(true);
+        if !self.is_safe_swap(&voters) {
+            voters = self.best_voters(false);
+        }
+        if !self.is_safe_swap(&voters) {
+            return None;
+        }
         let differs = voters != self.status.configuration.voters;
         (differs && !voters.is_empty()).then_some(Change::SetVoters(voters))
+    }
+
+    /// Whether all of these voters were heard a moment ago, or none that lives has to go for them.
+    fn is_safe_swap(&self, voters: &BTreeSet<PeerId>) -> bool {
+        let heard = |peer: &PeerId| {
+            let progress = self.status.progress.get(peer);
+            *peer == self.status.id
+                || progress.is_some_and(|p| p.silent <= self.limits.swap_silent_max)
+        };
+        let today = &self.status.configuration.voters;
+        let spared = today.difference(voters).all(|peer| !self.is_alive(*peer));
+        spared || voters.iter().all(heard)
     }
 
     fn dead_learners(&self) -> Option<Change> {
@@ -129,9 +151,9 @@ impl Plan<'_> {
         Some(Change::AddLearner(*peer, candidate.contact.clone()))
     }
 
-    /// The set of voters that the rule at the top of this file prefers.
-    fn best_voters(&self) -> BTreeSet<PeerId> {
-        let ranked = self.ranked();
+    /// The set of voters that the rule at the top of this file prefers; with or without regard to notices.
+    fn best_voters(&self, notices: bool) -> BTreeSet<PeerId> {
+        let ranked = self.ranked(notices);
         let living = ranked.iter().filter(|peer| self.is_alive(**peer)).count();
         let today = self.status.configuration.voters.len();
         let best = (1..=self.wanted.min(ranked.len())).max_by_key(|size| {
@@ -148,7 +170,7 @@ impl Plan<'_> {
 
     /// All who vote or could, best first: living before dead, then those not under notice, then zones not yet taken,
     /// then those who vote already (the leader before all), then by name.
-    fn ranked(&self) -> Vec<PeerId> {
+    fn ranked(&self, notices: bool) -> Vec<PeerId> {
         let configuration = &self.status.configuration;
         let ready = configuration
             .learners
@@ -161,7 +183,7 @@ impl Plan<'_> {
         while let Some(next) = pool.iter().copied().min_by_key(|peer| {
             (
                 !self.is_alive(*peer),
-                self.is_evicting(*peer),
+                notices && self.is_evicting(*peer),
                 zones.contains(self.zone(*peer)),
                 *peer != self.status.id,
                 !configuration.voters.contains(peer),

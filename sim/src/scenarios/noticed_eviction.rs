@@ -73,7 +73,7 @@ async fn handed_over(world: &World, doomed: &str) -> Result<(String, Duration), 
         let next = leader(world).filter(|next| next != doomed);
         let heard = world.machine(doomed).cloud().heard();
         match (heard, next) {
-            (Some(heard), Some(next)) => return Ok((next, world.elapsed() - heard)),
+            (Some(heard), Some(next)) => return Ok((next, world.elapsed().saturating_sub(heard))),
             (None, Some(next)) => return Err(format!("{next} leads before {doomed} had heard")),
             (_, None) => {}
         }
@@ -97,7 +97,7 @@ async fn serves_on(
             }
         }
         if replaced.is_none() && running_elsewhere(world, doomed) >= REPLICAS {
-            let took = world.elapsed() - announced;
+            let took = world.elapsed().saturating_sub(announced);
             world.note(&format!("replaced all pods in {took:?}"));
             replaced = Some(took);
         }

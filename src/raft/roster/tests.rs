@@ -196,6 +196,19 @@ fn an_evicting_voter_makes_room_for_a_standby() {
     assert_eq!(alone.plan(), None, "nobody to replace it");
 }
 
+/// Two machines died, and the standby on one of them took the place of a voter that lived: nobody was left.
+#[test]
+fn an_evicting_voter_stays_while_those_after_it_may_have_died() {
+    for silent in [3, 4] {
+        let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+        scene.known(2).evicting = true;
+        scene.progress(silent).silent = Duration::from_millis(205);
+        assert_eq!(scene.plan(), None, "{silent} is silent");
+        scene.progress(2).silent = Duration::from_secs(11);
+        assert_eq!(scene.plan(), Some(voters(&[1, 3, 4])), "2 is dead");
+    }
+}
+
 #[test]
 fn zones_are_spread_and_then_left_alone() {
     let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
