@@ -2,6 +2,10 @@
 //!
 //! Deliberately without Docker and without `kagero dev`, which brings back what is killed.
 
+#![allow(
+    dead_code,
+    reason = "each suite is a crate of its own and uses a part of this"
+)]
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
 use std::collections::{BTreeMap, BTreeSet};
