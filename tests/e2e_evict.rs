@@ -124,8 +124,8 @@ fn a_leader_with_notice_is_replaced_before_its_machine_goes() {
     println!("pods run elsewhere {:?} after it", began.elapsed());
     until("three others vote", SOON, || {
         let status = status_of(&machines.get(&through).line())?;
-        let votes = |role: &str| matches!(role, "leader" | "voter");
-        let mut voters = status.members.iter().filter(|m| votes(&m.role));
+        let has_vote = |role: &str| matches!(role, "leader" | "voter");
+        let mut voters = status.members.iter().filter(|m| has_vote(&m.role));
         let doomed_votes = voters.clone().any(|member| member.name == doomed);
         let whole = voters.by_ref().count() == 3 && !doomed_votes;
         whole

@@ -63,6 +63,11 @@ impl Injector {
 
     /// The next thing to do now, if any. To be called again once it is done.
     pub fn next(&mut self, now: Duration, world: &World) -> Option<Deed> {
+        // A machine that was lost before its time will not be taken away.
+        self.active.retain(|active| {
+            let noticed = matches!(active.fault, Fault::Notice(_));
+            !noticed || world.machine(&active.machine).cloud().is_announced()
+        });
         while let Some(at) = self.active.iter().position(|active| active.until <= now) {
             let over = self.active.remove(at);
             if matches!(over.fault, Fault::Notice(_)) {
@@ -120,12 +125,9 @@ impl Injector {
         majority_survives(world, machine, hampered)
     }
 
-    /// Takes away the machine whose end was announced, unless it was lost before, if that is safe; else later.
+    /// Takes away the machine whose end was announced, if that is safe; else later.
     fn take_away(&mut self, noticed: Active, now: Duration, world: &World) -> Option<Deed> {
         let Active { machine, away, .. } = &noticed;
-        if !world.machine(machine).cloud().is_announced() {
-            return None;
-        }
         let mut others = self.active.iter();
         let busy = others.any(|active| active.machine == *machine && active.fault.hampers());
         if busy || !world.is_running(machine) || !self.is_safe(machine, world) {
