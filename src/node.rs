@@ -11,13 +11,16 @@ use actix::prelude::*;
 use prometheus::Registry;
 use rand::RngCore;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::actors::archive::Archive;
 use crate::actors::caller::Caller;
 use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial;
 use crate::actors::doors::Known;
+use crate::actors::eviction_watcher::EvictionWatcher;
 use crate::actors::gate::Gate;
+use crate::actors::hand_over::{Leave, Leaving};
 use crate::actors::informer::{CacheReader, Informer};
 use crate::actors::joiner::restoring::Restoring;
 use crate::actors::joiner::{Introduction, Joiner};
@@ -43,7 +46,7 @@ use crate::control::controllers;
 use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
-use crate::raft::{self, ClusterId, PeerId};
+use crate::raft::{self, ClusterId, PeerId, Role};
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -96,6 +99,28 @@ pub struct Node {
     pub figures: RaftMetrics,
     /// What its API's watches are made of.
     pub watch: Recipient<Watch>,
+    /// Why this process must end and be started again, once it must.
+    pub ended: watch::Receiver<Option<&'static str>>,
+    leave: Recipient<Leave>,
+}
+
+impl Node {
+    /// Hands leadership over before the process ends. Waits until another voter leads, for `patience` at most; returns
+    /// whether this node does not lead then. One that never led returns at once, and so does a lone voter.
+    pub async fn hand_over(&mut self, patience: Duration) -> bool {
+        let leads = |known: &Option<Known>| {
+            let standing = known.as_ref().map(|known| &known.standing);
+            standing.is_some_and(|standing| standing.role == Role::Leader)
+        };
+        let voters = |known: &Known| known.standing.configuration.voters.len();
+        let alone = self.known.borrow().as_ref().map(voters) == Some(1);
+        if alone || !leads(&self.known.borrow()) {
+            return !leads(&self.known.borrow());
+        }
+        self.leave.do_send(Leave(Leaving::Now));
+        let deposed = self.known.wait_for(|known| !leads(known));
+        timeout(patience, deposed).await.is_ok()
+    }
 }
 
 /// Why a node did not start.
@@ -151,6 +176,8 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
         known: parts.known,
         figures: parts.figures,
         watch: parts.front.recipient(),
+        ended: parts.ended,
+        leave: parts.membership.recipient(),
     })
 }
 
@@ -168,6 +195,7 @@ struct Parts {
     figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
     cluster: watch::Receiver<Option<ClusterId>>,
+    ended: watch::Receiver<Option<&'static str>>,
 }
 
 /// Consensus and what stands around it.
@@ -200,7 +228,7 @@ impl Consensus {
             let peer = ctx.address();
             let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
-            let membership = Membership::new(peer.clone(), submit.clone(), voters).start();
+            let membership = Membership::new(own.id, peer.clone(), submit.clone(), voters).start();
             let informer = informer(env, submit.clone(), peer.clone(), objects);
             let id = own.id;
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
@@ -322,7 +350,7 @@ impl Parts {
             let peer = peer.clone().recipient();
             joiner = joiner.with_archive(Restoring::new(archive, peer, env.clock.clone()));
         }
-        let cluster = joiner.subscribe();
+        let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
         let recoverer = Recoverer::new(Around {
@@ -330,6 +358,7 @@ impl Parts {
             contact: contact.clone(),
             seeds: options.seeds.clone(),
             peer: peer.clone(),
+            link: link.clone(),
             joiner: joiner.clone(),
             caller: caller.clone(),
             archive,
@@ -338,6 +367,8 @@ impl Parts {
             entropy: env.entropy.clone(),
         })
         .start();
+        let (cloud, leave) = (env.cloud.clone(), membership.clone().recipient());
+        EvictionWatcher::new(cloud, link.clone().recipient(), leave).start();
         let logs = Logs::new(env.network.clone(), front.clone().recipient()).start();
         Ok(Self {
             peer,
@@ -352,6 +383,7 @@ impl Parts {
             figures,
             known,
             cluster,
+            ended,
         })
     }
 

@@ -32,6 +32,7 @@ fn help_shows_examples_and_hides_what_is_internal() {
         "dev",
         "demo",
         "status",
+        "evict",
         "recover",
         "completion",
         "Examples:",
@@ -41,7 +42,7 @@ fn help_shows_examples_and_hides_what_is_internal() {
     for hidden in ["pause", "web "] {
         assert!(!out.contains(hidden), "{hidden} is shown in:\n{out}");
     }
-    for command in ["run", "dev", "demo", "status", "recover"] {
+    for command in ["run", "dev", "demo", "status", "evict", "recover"] {
         let (code, out, _) = said(kagero(&[command, "--help"], &[]));
         assert!(code == 0 && out.contains("Examples:"), "{command}:\n{out}");
     }
@@ -49,7 +50,7 @@ fn help_shows_examples_and_hides_what_is_internal() {
 
 #[test]
 fn bad_usage_ends_with_2_and_names_flag_and_value() {
-    let table: [(&[&str], &[&str]); 11] = [
+    let table: [(&[&str], &[&str]); 14] = [
         (&["frobnicate"], &["frobnicate"]),
         (&["run", "--voters", "2", "--init"], &["--voters", "'2'"]),
         (
@@ -62,6 +63,9 @@ fn bad_usage_ends_with_2_and_names_flag_and_value() {
         // Standard input is no terminal here.
         (&["recover", "--dead", "n2"], &["--yes", "--dry-run"]),
         (&["recover", "--yes", "--dry-run"], &["--yes", "--dry-run"]),
+        (&["evict"], &["NODE"]),
+        (&["evict", "n1", "--in", "soon"], &["--in", "'soon'", "30s"]),
+        (&["evict", "n1", "--in", "48h"], &["--in", "a day"]),
         (&["demo", "--deadline", "0"], &["--deadline", "'0'", "1 to"]),
         (
             &["demo", "--image", "nginx", "--runtime", "process"],

@@ -6,7 +6,7 @@
 mod dev;
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -39,6 +39,23 @@ impl Stage {
             .args(arguments)
             .env("XDG_RUNTIME_DIR", self.0.path());
         command
+    }
+
+    /// One with Docker and so many pods, when its nodes keep at least so many containers.
+    fn demo_with_containers(&self, pods: &str, at_least: usize) -> Child {
+        let demo = self
+            .demo(&["--pods", pods, "--runtime", "docker"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("containers come", FORMED_WITHIN, || {
+            let containers = self.containers();
+            (containers >= at_least)
+                .then_some(())
+                .ok_or_else(|| format!("{containers} of {at_least}"))
+        });
+        demo
     }
 
     /// How many containers its nodes keep.
@@ -194,18 +211,7 @@ fn an_image_that_cannot_be_had_is_told_and_ends_it_early() {
 fn however_far_it_is_with_docker_its_end_leaves_nothing() {
     for begun in [1, 4, 9, 16] {
         let stage = Stage::new();
-        let mut demo = stage
-            .demo(&["--pods", "12", "--runtime", "docker"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        until("containers come", FORMED_WITHIN, || {
-            let containers = stage.containers();
-            (containers >= begun)
-                .then_some(())
-                .ok_or_else(|| format!("{containers} of {begun}"))
-        });
+        let mut demo = stage.demo_with_containers("12", begun);
         signal(demo.id(), Signal::INT);
         let status = until("it ends", CLEANED_WITHIN, || {
             demo.try_wait()
@@ -228,18 +234,7 @@ fn however_far_it_is_with_docker_its_end_leaves_nothing() {
 #[test]
 fn what_a_killed_one_left_goes_at_the_next_start() {
     let stage = Stage::new();
-    let mut killed = stage
-        .demo(&["--pods", "6", "--runtime", "docker"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    until("containers come", FORMED_WITHIN, || {
-        let containers = stage.containers();
-        (containers >= 4)
-            .then_some(())
-            .ok_or_else(|| format!("{containers} of 4"))
-    });
+    let mut killed = stage.demo_with_containers("6", 4);
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_ne!(stage.containers(), 0, "nobody was left to remove them");

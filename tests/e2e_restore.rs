@@ -4,10 +4,6 @@
 
 #[path = "dev/mod.rs"]
 mod dev;
-#[allow(
-    dead_code,
-    reason = "its other half serves another suite: cutting nodes off, and ending their pods"
-)]
 #[path = "machines/mod.rs"]
 mod machines;
 

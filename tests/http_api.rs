@@ -9,7 +9,7 @@ mod support;
 
 use actix_web::test::{TestRequest, init_service};
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::client::{CONFIG_MAPS, TABLE, config_map, get, get_as, patch, post, send, start};
 use support::{Backend, SetLog};
 
@@ -363,4 +363,48 @@ async fn schemas_can_be_kept_by_their_hash() {
     get(&api, "/openapi/v3/apis/nothing/v1")
         .await
         .fails(404, "NotFound");
+}
+
+#[actix_web::test]
+async fn the_end_of_a_node_is_announced_to_the_process_behind_it() {
+    const EVICTIONS: &str = "/kagero/v1/evictions";
+    let (_backend, api) = start().await;
+    let contact = json!({
+        "name": "n1", "address": "a:1", "api": "a:2", "machineId": "m", "bootId": "b", "mayVote": true, "labels": {},
+    });
+    let annotations = json!({
+        "kagero.dev/incarnation": "00000000000000aa",
+        "kagero.dev/contact": contact.to_string(),
+    });
+    for (name, annotations) in [("n1", annotations), ("foreign", json!({}))] {
+        let metadata = json!({"name": name, "annotations": annotations});
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata});
+        assert_eq!(post(&api, "/api/v1/nodes", &node).await.code, 201);
+    }
+    let evict = |node: &str, in_ms: u64| json!({"node": node, "inMs": in_ms});
+    let announced = post(&api, EVICTIONS, &evict("n1", 30_000)).await;
+    assert_eq!(announced.code, 200, "{}", announced.text());
+    let announced = announced.json();
+    assert_eq!(announced["incarnation"], "00000000000000aa");
+    let node = get(&api, "/api/v1/nodes/n1").await.json();
+    let written = &node["metadata"]["annotations"]["kagero.dev/eviction"];
+    let written: Value = serde_json::from_str(written.as_str().unwrap()).unwrap();
+    let time = |value: &Value| -> jiff::Timestamp { value.as_str().unwrap().parse().unwrap() };
+    for field in ["since", "deadline"] {
+        assert_eq!(time(&written[field]), time(&announced[field]));
+    }
+    let notice = time(&written["deadline"]).duration_since(time(&written["since"]));
+    assert_eq!(notice.as_secs(), 30);
+
+    let refused = post(&api, EVICTIONS, &evict("n2", 0)).await;
+    let refused = refused.fails(404, "NotFound");
+    assert_eq!(refused["message"], r#"nodes "n2" not found"#);
+    let foreign = post(&api, EVICTIONS, &evict("foreign", 0)).await;
+    foreign.fails(409, "Conflict");
+    let late = post(&api, EVICTIONS, &evict("n1", 86_400_001)).await;
+    late.fails(400, "BadRequest");
+    let more = json!({"node": "n1", "inMs": 1, "force": true});
+    let more = post(&api, EVICTIONS, &more).await;
+    more.fails(400, "BadRequest");
+    get(&api, EVICTIONS).await.fails(405, "MethodNotAllowed");
 }

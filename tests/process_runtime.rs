@@ -332,6 +332,29 @@ async fn arguments_without_a_command_are_the_command() {
     runtime.remove_container(&id).await.unwrap();
 }
 
+/// A volume `v` with a file `key` in it.
+fn key_volume(mode: u32) -> Volume {
+    let files = vec![File {
+        path: "key".to_owned(),
+        mode,
+        content: "value\n".into(),
+    }];
+    Volume {
+        name: "v".to_owned(),
+        content: VolumeContent::Files(files),
+    }
+}
+
+/// That volume at `/etc/conf`.
+fn conf_mount() -> Mount {
+    Mount {
+        target: "/etc/conf".to_owned(),
+        source: MountSource::Volume("v".to_owned()),
+        sub_path: String::new(),
+        read_only: true,
+    }
+}
+
 /// Another user needs root to become one; elsewhere the kernel's refusal is what is seen.
 #[actix_web::test]
 async fn another_user_gets_to_its_files_and_to_no_others() {
@@ -340,28 +363,14 @@ async fn another_user_gets_to_its_files_and_to_no_others() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path(), open).unwrap();
     let runtime = runtime(dir.path());
-    let files = vec![File {
-        path: "key".to_owned(),
-        mode: 0o644,
-        content: "value\n".into(),
-    }];
-    let volume = Volume {
-        name: "v".to_owned(),
-        content: VolumeContent::Files(files),
-    };
     runtime
-        .write_volumes(&pod("user"), &[volume])
+        .write_volumes(&pod("user"), &[key_volume(0o644)])
         .await
         .unwrap();
     let script = "cat etc/conf/key; id -u; touch mine; ls ../.. 2>/dev/null || echo closed";
     let mut spec = container("user", "user.0", script);
     spec.user = Some("65534:65534".to_owned());
-    spec.mounts.push(Mount {
-        target: "/etc/conf".to_owned(),
-        source: MountSource::Volume("v".to_owned()),
-        sub_path: String::new(),
-        read_only: true,
-    });
+    spec.mounts.push(conf_mount());
     let started = runtime.start_container(&spec).await;
     if !rustix::process::geteuid().is_root() {
         assert!(matches!(started, Err(StartError::Config(_))), "{started:?}");
@@ -378,17 +387,8 @@ async fn another_user_gets_to_its_files_and_to_no_others() {
 async fn volumes_hang_under_the_containers_root() {
     let dir = Home::new();
     let runtime = runtime(dir.path());
-    let files = vec![File {
-        path: "key".to_owned(),
-        mode: 0o600,
-        content: "value\n".into(),
-    }];
-    let volume = Volume {
-        name: "v".to_owned(),
-        content: VolumeContent::Files(files),
-    };
     runtime
-        .write_volumes(&pod("volume"), &[volume])
+        .write_volumes(&pod("volume"), &[key_volume(0o600)])
         .await
         .unwrap();
     let mut spec = container(
@@ -396,12 +396,7 @@ async fn volumes_hang_under_the_containers_root() {
         "volume.0",
         "cat $CONTAINER_SANDBOX_MOUNT_POINT/etc/conf/key",
     );
-    spec.mounts.push(Mount {
-        target: "/etc/conf".to_owned(),
-        source: MountSource::Volume("v".to_owned()),
-        sub_path: String::new(),
-        read_only: true,
-    });
+    spec.mounts.push(conf_mount());
     let id = runtime.start_container(&spec).await.unwrap().id;
     assert_eq!(ended(&runtime).await.code, 0);
     assert_eq!(log(&runtime, &id, LogQuery::default()).await, "value\n");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use crate::faults::Schedule;
-use crate::play::{Played, play_with};
+use crate::play::{Played, play_job};
 use crate::scenarios::Scenario;
 
 /// One run to be made.
@@ -17,6 +17,8 @@ pub struct Job<'a> {
     pub seed: u64,
     /// With these faults instead of the seed's.
     pub schedule: Option<&'a Schedule>,
+    /// With a client that writes during outages.
+    pub probed: bool,
 }
 
 /// Makes all runs, so many at once, without traces; tells `report` of each when it is done, in whatever order, until that
@@ -33,7 +35,7 @@ pub fn play_all(
             let (tell, next) = (tell.clone(), &next);
             scope.spawn(move || {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let played = play_with(job.scenario, job.seed, job.schedule, false);
+                    let played = play_job(job);
                     if tell.send((job, played)).is_err() {
                         return;
                     }

@@ -41,6 +41,9 @@ where
     sim.client(CLIENT, async move {
         let writers = clients::start_writing(&client);
         let watchers = clients::watchers::start(&client);
+        if client.plan().probed {
+            tokio::task::spawn_local(clients::probe::probe(client.clone()));
+        }
         played.await?;
         settle::settle(&client, writers, watchers).await
     });
@@ -52,6 +55,7 @@ where
         let waiting = |error| format!("{error}; waiting for {}", world.waiting());
         let done = sim.step().map_err(waiting)?;
         checks.look(world)?;
+        world.measure();
         world.tell_trace();
         if let Some(broken) = world.broken() {
             return Err(broken.into());
@@ -100,6 +104,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
             let (bucket, gate) = (world.bucket().clone(), machine.gate().clone());
             Rc::new(SimObjects::new(bucket, gate, store_entropy)) as Rc<dyn Objects>
         }),
+        cloud: Rc::new(machine.cloud().clone()),
     };
     let options = Options {
         name: name.clone(),
@@ -129,7 +134,12 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         id: node.id,
     };
     world.set_process(&name, Some(process));
-    truth::tap(world, name, node.watch, node.known).await;
+    truth::tap(world.clone(), name.clone(), node.watch, node.known).await;
+    let mut ended = node.ended;
+    if ended.wait_for(Option::is_some).await.is_ok() {
+        // Its supervisor starts the next.
+        world.inflict(Fault::RestartProcess(name));
+    }
     std::future::pending::<()>().await;
     Ok(())
 }
@@ -178,6 +188,9 @@ impl Breaker {
                 sim.crash(name.as_str());
                 world.machine(name).lose();
                 world.set_process(name, None);
+            }
+            Fault::Announce(name, within) => {
+                world.machine(name).cloud().announce(now + *within);
             }
             Fault::ReturnMachine(name) => {
                 links.lost.remove(name);

@@ -4,7 +4,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -13,6 +13,7 @@ use crate::core::batch::{self, Batch, COVERED_FROM_RUNS};
 use crate::core::coverage::Kind;
 use crate::core::run::command;
 use crate::core::{Failure, Outcome, play};
+use crate::tally::{Tally, wall};
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -32,14 +33,6 @@ pub struct CoreArgs {
     /// Print the timeline of the first seed, and run no other.
     #[arg(long)]
     trace: bool,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long runs took is told to a human, never to a run"
-)]
-fn wall() -> Instant {
-    Instant::now()
 }
 
 /// Runs what was asked; true if everything held.
@@ -66,14 +59,14 @@ pub fn run(args: &CoreArgs) -> Result<bool> {
     if on_terminal {
         eprint!("\r\x1b[K");
     }
-    report(&batch, began.elapsed())
+    report(args, &batch, began.elapsed())
 }
 
 fn per_minute(runs: u64, took: Duration) -> f64 {
     runs as f64 * 60.0 / took.as_secs_f64().max(1e-9)
 }
 
-fn report(batch: &Batch, took: Duration) -> Result<bool> {
+fn report(args: &CoreArgs, batch: &Batch, took: Duration) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     for (kind, title) in [(Kind::Fault, "faults"), (Kind::Branch, "branches")] {
         writeln!(out, "{title}")?;
@@ -83,9 +76,8 @@ fn report(batch: &Batch, took: Duration) -> Result<bool> {
     }
     writeln!(
         out,
-        "{} runs, {:.0} simulated seconds, {} steps in {:.1} s: {:.0} runs a minute; well again within {} ms",
+        "{} runs, {} steps in {:.1} s: {:.0} runs a minute; well again within {} ms",
         batch.runs,
-        batch.simulated.as_secs_f64(),
         batch.steps,
         took.as_secs_f64(),
         per_minute(batch.runs, took),
@@ -101,6 +93,16 @@ fn report(batch: &Batch, took: Duration) -> Result<bool> {
     if let Some(failure) = &batch.failure {
         writeln!(out, "{}", told(failure))?;
     }
+    let failed = u64::from(batch.failure.is_some());
+    let tally = Tally {
+        first: args.seed,
+        seeds: args.runs,
+        passed: batch.runs - failed,
+        failed,
+        simulated: batch.simulated,
+        took,
+    };
+    writeln!(out, "core: {tally}")?;
     Ok(batch.failure.is_none() && missed.is_empty())
 }
 

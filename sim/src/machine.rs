@@ -9,7 +9,7 @@ use kagero::agent::{
     ContainerRecord, ContainerState, Exit, Inventory, PodRef, SandboxRecord, Volume,
 };
 
-use crate::edges::{Gate, SimClock};
+use crate::edges::{Gate, SimClock, SimCloud};
 
 /// Sandboxes and containers of one machine, by id. Shared between the process on it and the driver of the world.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,7 @@ pub struct Machine {
     contents: Rc<RefCell<Contents>>,
     clock: SimClock,
     gate: Gate,
+    cloud: SimCloud,
 }
 
 /// A running container that the agent ended.
@@ -62,8 +63,14 @@ impl Machine {
         &self.gate
     }
 
+    /// What its cloud says of it.
+    pub fn cloud(&self) -> &SimCloud {
+        &self.cloud
+    }
+
     /// The machine is lost: everything on it is gone.
     pub fn lose(&self) {
+        self.cloud.forget();
         self.with(|contents| {
             contents.sandboxes.clear();
             contents.containers.clear();

@@ -48,11 +48,14 @@ pub(crate) async fn settle(
         watcher.await?;
     }
     replicas::check(&world.known())?;
-    for name in world.machines() {
+    for (at, name) in world.machines().enumerate() {
         let api = world.client(name);
         let list = api
             .get(&format!("{CONFIG_MAPS}?labelSelector=written-by"))
             .await?;
+        if at == 0 {
+            world.measure_missing(&world.acknowledged().missing(&list));
+        }
         acknowledged::check(&world.acknowledged(), &list)
             .map_err(|lost| format!("on {name}: {lost}"))?;
     }

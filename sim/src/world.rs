@@ -20,8 +20,10 @@ use crate::checkers::acknowledged::Acknowledged;
 use crate::coverage::Coverage;
 use crate::edges::{Bucket, Cuts, SimNetwork};
 use crate::faults::Schedule;
+use crate::figures::Figures;
 use crate::history::History;
 use crate::machine::{Machine, Stop};
+use crate::meter::{Meter, Seen};
 use crate::trace::Trace;
 use crate::truth::Truth;
 
@@ -51,6 +53,8 @@ pub struct Plan {
     pub snapshot_interval: Option<Duration>,
     /// What every node is told to apply once the cluster has formed.
     pub manifests: Vec<Manifest>,
+    /// Whether a client writes during outages, so that their ends are measured exactly.
+    pub probed: bool,
 }
 
 impl Plan {
@@ -65,6 +69,7 @@ impl Plan {
             schedule: Schedule::default(),
             snapshot_interval: None,
             manifests: Vec::new(),
+            probed: false,
         }
     }
 
@@ -77,6 +82,8 @@ impl Plan {
 /// Something that only the driver can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// The cloud announces that it will take the machine away in so long. Somebody else must do that then.
+    Announce(String, Duration),
     /// The machine vanishes without a word: its peers see silence, its containers are gone.
     LoseMachine(String),
     /// It comes back, empty, and its process starts.
@@ -139,6 +146,7 @@ struct Inner {
     truth: RefCell<Truth>,
     elapsed: Cell<Duration>,
     calm_since: Cell<Option<Duration>>,
+    meter: RefCell<Meter>,
 }
 
 /// Whether the plan's schedule is let loose.
@@ -184,6 +192,7 @@ impl World {
             truth: RefCell::default(),
             elapsed: Cell::default(),
             calm_since: Cell::default(),
+            meter: RefCell::default(),
         };
         Self {
             inner: Rc::new(inner),
@@ -197,7 +206,7 @@ impl World {
 
     /// Asks the driver for a fault; it happens before the next step.
     pub fn inflict(&self, fault: Fault) {
-        if let Fault::LoseMachine(name) = &fault {
+        if let Fault::LoseMachine(name) | Fault::Announce(name, _) = &fault {
             self.disturb(name);
         }
         self.inner.faults.borrow_mut().push(fault);
@@ -254,6 +263,7 @@ impl World {
 
     /// A process started (or, with `None`, it is gone; what it counted is kept).
     pub(crate) fn set_process(&self, node: &str, process: Option<Process>) {
+        self.measure_process(node, process.as_ref().map(|process| process.id));
         let mut all = self.inner.processes.borrow_mut();
         let gone = match process {
             Some(process) => all.insert(node.to_owned(), process),
@@ -262,6 +272,17 @@ impl World {
         if let Some(gone) = gone {
             self.take_figures(&gone);
         }
+    }
+
+    /// How often something happened in the consensus of all processes that ever lived.
+    pub fn raft_events(&self, wanted: &str) -> u64 {
+        let processes = self.inner.processes.borrow();
+        let events = processes.values().flat_map(|p| p.figures.events());
+        let living: u64 = events
+            .filter(|(event, _)| *event == wanted)
+            .map(|(_, times)| times)
+            .sum();
+        living + self.coverage().of(&format!("raft: {wanted}"))
     }
 
     /// Keeps what all living processes counted. To be called once, at the end.
@@ -341,6 +362,71 @@ impl World {
     /// What the replicas applied.
     pub(crate) fn truth(&self) -> std::cell::RefMut<'_, Truth> {
         self.inner.truth.borrow_mut()
+    }
+
+    /// A process starts, or the one that was there dies.
+    fn measure_process(&self, node: &str, starts: Option<PeerId>) {
+        let now = self.elapsed();
+        let dies = self.incarnations().get(node).copied();
+        if let Some(id) = dies {
+            self.with_seen(|meter, seen| meter.on_death(now, id, seen));
+        }
+        if let Some(id) = starts {
+            self.inner.meter.borrow_mut().on_start(now, id);
+        }
+    }
+
+    /// Looks whether what is measured has come true; after each step.
+    pub(crate) fn measure(&self) {
+        if !self.inner.meter.borrow().is_waiting() {
+            return;
+        }
+        let alive = self.incarnations().into_values().collect();
+        let (now, voters) = (self.elapsed(), self.plan().voters);
+        self.with_seen(|meter, seen| meter.look(now, seen, &alive, voters));
+    }
+
+    fn with_seen(&self, f: impl FnOnce(&mut Meter, &[Seen<'_>])) {
+        let processes = self.inner.processes.borrow();
+        let known: Vec<_> = processes.values().map(|of| of.known.borrow()).collect();
+        let known = known.iter().filter_map(|known| known.as_ref());
+        let seen: Vec<Seen<'_>> = known
+            .map(|known| (&known.standing, known.view.revision()))
+            .collect();
+        f(&mut self.inner.meter.borrow_mut(), &seen);
+    }
+
+    /// A client was acknowledged a write.
+    pub(crate) fn measure_write(&self, revision: u64) {
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        self.inner.meter.borrow_mut().on_acknowledged(now, revision);
+    }
+
+    /// Whether an outage is being measured.
+    pub(crate) fn has_outage(&self) -> bool {
+        self.inner.meter.borrow().has_outage()
+    }
+
+    /// Disaster strikes now: measures how old what is lost was then.
+    pub fn measure_disaster(&self) {
+        self.inner.meter.borrow_mut().on_disaster(self.elapsed());
+    }
+
+    /// All is there that a recovery takes, the operator's word included: measures from now until writes are served in a
+    /// new generation.
+    pub fn measure_recovery(&self) {
+        let now = self.elapsed();
+        self.with_seen(|meter, seen| meter.on_recovery(now, seen));
+    }
+
+    /// In the end these acknowledged writes are not there.
+    pub(crate) fn measure_missing(&self, lost: &[u64]) {
+        self.inner.meter.borrow_mut().on_loss(lost);
+    }
+
+    /// What was measured.
+    pub(crate) fn figures(&self) -> Figures {
+        self.inner.meter.borrow().figures().clone()
     }
 
     /// Lets the plan's schedule loose.

@@ -22,6 +22,12 @@ fn a_voter_that_was_replaced_goes_on_as_a_worker() {
     holds("voter_demoted", 1);
 }
 
+/// Its leader was heard over links alone, which nobody asked about: the living cluster could be recovered away.
+#[test]
+fn a_voter_of_the_past_recovers_nothing() {
+    holds("voters_moved_on", 1);
+}
+
 /// All seeds came back empty while their cluster lived on at other nodes, and founded another beside it.
 #[test]
 fn seeds_that_lost_a_cluster_found_none_beside_it() {
@@ -34,9 +40,21 @@ fn a_leader_of_the_past_refuses_nothing_from_memory() {
     holds("spot_storm", 21);
 }
 
+/// The simulation's own watcher asked to go on from revision 0, which means "from anywhere".
+#[test]
+fn a_watcher_does_not_go_on_from_before_the_first_write() {
+    holds("leader_lost", 9);
+}
+
 /// A collection's objects were deleted at one revision; a watcher that went on from between two never heard of the rest.
 #[test]
 fn each_object_of_a_deleted_collection_has_a_revision() {
     holds("spot_storm", 44);
     holds("spot_storm", 57);
+}
+
+/// Deleting a collection, planned again because of another write, deleted what it had deleted once and was made anew.
+#[test]
+fn a_collection_is_deleted_as_it_was_when_that_was_asked_for() {
+    holds("spot_storm", 36);
 }

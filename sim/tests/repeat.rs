@@ -11,5 +11,5 @@ fn two_processes_give_the_same_traces() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    assert_eq!(said.lines().count(), 20, "{said}");
+    assert_eq!(said.lines().count(), 21, "{said}");
 }

@@ -75,6 +75,19 @@ fn a_leader_that_is_cut_off_steps_down_and_rejoins() {
 }
 
 #[test]
+fn a_leader_with_notice_is_replaced_before_its_machine_goes() {
+    let lines = held("noticed_eviction", SEED);
+    assert_saw(&lines, "handed over to");
+    assert_saw(&lines, "replaced all pods in");
+}
+
+#[test]
+fn a_storm_with_notices_is_survived() {
+    let lines = held("noticed_storm", SEED);
+    assert_saw(&lines, "is taken away as");
+}
+
+#[test]
 fn a_minute_of_faults_is_survived() {
     let lines = held("spot_storm", SEED);
     assert_saw(&lines, "seen: the storm's end");

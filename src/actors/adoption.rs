@@ -1,99 +1,45 @@
 //! After a recovery: the pods that a node runs and the recovered store does not know, written again rather than killed.
 //!
 //! Pure. What was acknowledged last may be lost with the majority that had it; the containers that it led to are not.
-//! A pod that is not there any more because it was deleted since is another matter: its node may come back late, and
-//! must not bring it back. So a generation begins with the UIDs of the pods that its founding state knew, by node.
+//! A pod that is there but has no node lost its binding alone, and gets it back. One that is not there any more because it
+//! was deleted is another matter: its node may come back late, and must not bring it back (`founding_state.rs`).
 //! Deliberately only for pods whose node was told them by its living process: nobody else has their spec.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::Bytes;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::api::core::v1::{Namespace, Pod, PodStatus};
 use rand::RngCore;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::founding_state::{KnownPods, revision};
 use super::node_messages::HeldPod;
 use crate::control::{Owner, owner};
-use crate::resource::{Cache, ObjectKey, codec, names, registry};
-use crate::store::{Compare, Operation, Record, Transaction, View};
+use crate::resource::{Cache, ObjectKey, codec, names, pods, registry};
+use crate::store::{Compare, Operation, Revision, Transaction};
 
 /// Annotation of an adopted pod: the generation that found it.
 const ADOPTED: &str = "kagero.dev/adopted-in-generation";
-
-/// Before a node's name: the UIDs of the pods that were bound to it when a generation began. No object of the API.
-const KNOWN: &str = "kagero-known-pods/";
-
-/// The writes that tell a generation which pods its founding state knew, or an earlier generation's.
-pub(super) fn remember_known_pods(view: &View) -> Vec<Operation> {
-    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (node, uids) in known_pods(view) {
-        known.entry(node).or_default().extend(uids_of(&uids));
-    }
-    for (key, record) in view.range("pods/") {
-        match serde_json::from_slice::<Bound>(&record.value) {
-            Ok(Bound { metadata, spec }) => {
-                let node = spec.node_name.filter(|node| !node.is_empty());
-                if let Some(node) = node {
-                    known.entry(node).or_default().insert(metadata.uid);
-                }
-            }
-            Err(error) => tracing::error!(key, %error, "a stored pod cannot be read"),
-        }
-    }
-    let put = |(node, uids): (String, BTreeSet<String>)| Operation::Put {
-        key: format!("{KNOWN}{node}"),
-        value: serde_json::to_vec(&uids)
-            .expect("strings serialise into memory")
-            .into(),
-    };
-    known.into_iter().map(put).collect()
-}
-
-/// The same, read again: by node, encoded.
-pub(super) fn known_pods(view: &View) -> BTreeMap<String, Bytes> {
-    let records = view.range(KNOWN);
-    let entry = |(key, record): (&str, &Record)| {
-        let node = key.strip_prefix(KNOWN).unwrap_or_default();
-        (node.to_owned(), record.value.clone())
-    };
-    records.map(entry).collect()
-}
-
-/// One node's.
-pub(super) fn uids_of(known: &Bytes) -> BTreeSet<String> {
-    serde_json::from_slice(known).expect("written by `remember_known_pods`")
-}
-
-/// As much of a pod as tells where it is bound.
-#[derive(Deserialize)]
-struct Bound {
-    metadata: Uid,
-    #[serde(default)]
-    spec: Place,
-}
-
-#[derive(Deserialize)]
-struct Uid {
-    uid: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Place {
-    node_name: Option<String>,
-}
 
 /// A pod to be written again.
 #[derive(Clone, Debug)]
 pub(super) struct Adoption {
     /// Its name.
     pub(super) key: ObjectKey,
+    /// What of it was lost, for people.
+    pub(super) lost: &'static str,
     /// As it will stand in the store.
     pub(super) pod: Pod,
-    /// The write; a conflict means that its name is taken.
+    /// The write; a conflict means that another came first.
     pub(super) transaction: Transaction,
+}
+
+impl Adoption {
+    /// Whether it stands in the store as it was to be written.
+    pub(super) fn is_kept(&self, cache: &Cache) -> bool {
+        let stored = cache.get::<Pod>(&self.key);
+        stored.is_some_and(|stored| {
+            stored.metadata.uid == self.pod.metadata.uid
+                && pods::node_name(stored) == pods::node_name(&self.pod)
+        })
+    }
 }
 
 /// What to write for the pods that a node holds: nothing for those that are, or were, known, have ended or were about to
@@ -103,17 +49,16 @@ pub(super) fn adoptions(
     node: &str,
     generation: u64,
     held: &[HeldPod],
-    known: &BTreeSet<String>,
+    known: &KnownPods,
 ) -> Vec<Adoption> {
-    let held = held.iter().filter(|pod| !known.contains(&pod.uid));
-    let read = |held: &HeldPod| match adoption(cache, node, generation, held) {
+    let read = |held: &HeldPod| match adoption(cache, node, generation, held, known) {
         Ok(adoption) => adoption,
         Err(error) => {
             tracing::error!(node, uid = held.uid, %error, "a pod that a node holds cannot be read");
             None
         }
     };
-    held.filter_map(read).collect()
+    held.iter().filter_map(read).collect()
 }
 
 fn adoption(
@@ -121,25 +66,43 @@ fn adoption(
     node: &str,
     generation: u64,
     held: &HeldPod,
+    known: &KnownPods,
 ) -> Result<Option<Adoption>, serde_json::Error> {
-    let mut object: Value = serde_json::from_slice(&held.pod)?;
-    let status: Value = serde_json::from_slice(&held.status)?;
-    let metadata = &object["metadata"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let key = ObjectKey::new(text(&metadata["namespace"]), text(&metadata["name"]));
-    let known = cache.get::<Pod>(&key);
-    let known = known.is_some_and(|known| known.metadata.uid.as_ref() == Some(&held.uid));
-    let ended = status["phase"] == "Succeeded" || status["phase"] == "Failed";
-    let goes = !metadata["deletionTimestamp"].is_null();
-    if known || ended || goes || object["spec"]["nodeName"] != node {
+    let told: Pod = serde_json::from_slice(&held.pod)?;
+    let status: PodStatus = serde_json::from_slice(&held.status)?;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, name) = (text(&told.metadata.namespace), text(&told.metadata.name));
+    let key = ObjectKey::new(namespace, name);
+    let is_it = |pod: &Pod| pod.metadata.uid.as_ref() == Some(&held.uid);
+    if !is_it(&told) || pods::node_name(&told) != Some(node) || pods::is_terminating(&told) {
         return Ok(None);
     }
-    object["status"] = status;
-    object["metadata"]["annotations"][ADOPTED] = json!(generation.to_string());
-    keep_living_owners(cache, &key.namespace, &mut object["metadata"])?;
+    let stored = cache.get::<Pod>(&key).filter(|stored| is_it(stored));
+    let mut pod = match stored {
+        // Its binding alone was lost.
+        Some(stored) if !pods::is_bound(stored) => (**stored).clone(),
+        Some(_) => return Ok(None),
+        None if known.lost(&held.uid, &told) => told,
+        None => return Ok(None),
+    };
+    pod.status = Some(status);
+    if stored.is_none() && pods::is_terminated(&pod) {
+        return Ok(None);
+    }
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(ADOPTED.to_owned(), generation.to_string());
+    pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
+    keep_living_owners(cache, &key.namespace, &mut pod);
+    let expected = stored.map_or(0, |stored| revision(stored));
+    let object = serde_json::to_value(&pod)?;
     Ok(Some(Adoption {
-        pod: serde_json::from_value(object.clone())?,
-        transaction: create("pods", Some(&key.namespace), &key.name, &object),
+        transaction: write("pods", Some(&key.namespace), &key.name, &object, expected),
+        lost: if stored.is_some() {
+            "binding"
+        } else {
+            "object"
+        },
+        pod,
         key,
     }))
 }
@@ -168,52 +131,32 @@ pub(super) fn namespaces(
             "spec": { "finalizers": ["kubernetes"] },
             "status": { "phase": "Active" },
         });
-        create("namespaces", None, name, &object)
+        write("namespaces", None, name, &object, 0)
     };
     wanted.into_iter().map(&mut namespace).collect()
 }
 
 /// Garbage collection would take a pod whose owners are all gone.
-fn keep_living_owners(
-    cache: &Cache,
-    namespace: &str,
-    metadata: &mut Value,
-) -> Result<(), serde_json::Error> {
-    let Value::Array(references) = metadata["ownerReferences"].take() else {
-        drop(
-            metadata
-                .as_object_mut()
-                .map(|m| m.remove("ownerReferences")),
-        );
-        return Ok(());
-    };
-    let mut kept = Vec::new();
-    for reference in references {
-        let read: OwnerReference = serde_json::from_value(reference.clone())?;
-        if owner(cache, namespace, &read) != Owner::Gone {
-            kept.push(reference);
-        }
-    }
-    if kept.is_empty() {
-        drop(
-            metadata
-                .as_object_mut()
-                .map(|m| m.remove("ownerReferences")),
-        );
-    } else {
-        metadata["ownerReferences"] = Value::Array(kept);
-    }
-    Ok(())
+fn keep_living_owners(cache: &Cache, namespace: &str, pod: &mut Pod) {
+    let mut references = pod.metadata.owner_references.take().unwrap_or_default();
+    references.retain(|reference| owner(cache, namespace, reference) != Owner::Gone);
+    pod.metadata.owner_references = (!references.is_empty()).then_some(references);
 }
 
-/// Writes an object as it is, UID and all, if its name is free.
-fn create(plural: &str, namespace: Option<&str>, name: &str, object: &Value) -> Transaction {
+/// Writes an object as it is, UID and all, if its key's modification revision is this (0: if its name is free).
+fn write(
+    plural: &str,
+    namespace: Option<&str>,
+    name: &str,
+    object: &Value,
+    expected: Revision,
+) -> Transaction {
     let kind = registry::find("", "v1", plural).expect("it is in the registry");
     let key = kind.key(namespace, name);
     Transaction {
         compare: vec![Compare {
             key: key.clone(),
-            mod_revision: 0,
+            mod_revision: expected,
         }],
         operations: vec![Operation::Put {
             key,
@@ -224,17 +167,23 @@ fn create(plural: &str, namespace: Option<&str>, name: &str, object: &Value) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::founding_state::{Ending, FoundingState, remember};
     use super::*;
     use crate::env::entropy::Entropy;
     use crate::store::{Command, Outcome, ProposalId, Store};
 
     const NODE: &str = "n1";
+    /// The last revision of generation 0 that generation 1 knows.
+    const KEPT: Revision = 10;
 
+    /// A pod as its node was told it: after what the next generation knows.
     fn pod(name: &str, owner: Option<&str>) -> Value {
         let mut pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": { "name": name, "namespace": "default", "uid": format!("uid-{name}") },
+            "metadata": {
+                "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "11",
+            },
             "spec": { "nodeName": NODE, "containers": [{ "name": "c" }] },
             "status": { "phase": "Pending" },
         });
@@ -254,59 +203,74 @@ mod tests {
         }
     }
 
-    /// A store that knows the namespace and a ReplicaSet, and its cache.
-    fn store() -> (Store, Cache) {
-        let mut store = Store::new();
-        let put = |key: &str, object: Value| Operation::Put {
+    fn put(key: &str, object: &Value) -> Operation {
+        Operation::Put {
             key: key.to_owned(),
-            value: codec::encode(&object),
-        };
+            value: codec::encode(object),
+        }
+    }
+
+    /// Generation 1, which began with a namespace, a ReplicaSet and these pods.
+    fn store(pods: &[Value]) -> Store {
+        let mut store = Store::new();
         let web = json!({ "metadata": { "name": "web", "namespace": "default", "uid": "living" } });
-        store.begin_generation(
-            1,
-            &[
-                put(
-                    "namespaces//default",
-                    json!({ "metadata": { "name": "default", "uid": "d" } }),
-                ),
-                put("replicasets.apps/default/web", web),
-                put("pods/default/known", pod("known", None)),
-            ],
-        );
+        let default = json!({ "metadata": { "name": "default", "uid": "d" } });
+        let mut operations = vec![
+            put("namespaces//default", &default),
+            put("replicasets.apps/default/web", &web),
+        ];
+        for pod in pods {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            operations.push(put(&format!("pods/default/{name}"), pod));
+        }
+        store.begin_generation(0, &operations);
+        let ending = Ending {
+            generation: 1,
+            committed: KEPT,
+            tail: &[],
+            state: &store.view(),
+        };
+        let operations = remember(&ending);
+        store.begin_generation(1, &operations);
+        store
+    }
+
+    fn adopt_into(store: &Store, held: &[HeldPod]) -> Vec<Adoption> {
         let (cache, unreadable) = Cache::fill(&store.view());
         assert!(unreadable.is_empty(), "{unreadable:?}");
-        (store, cache)
+        let known = FoundingState::of(&store.view()).of_node(NODE);
+        adoptions(&cache, NODE, 1, held, &known)
     }
 
     fn adopt(held: &[HeldPod]) -> Vec<Adoption> {
-        adoptions(&store().1, NODE, 1, held, &BTreeSet::new())
+        adopt_into(&store(&[pod("known", None)]), held)
+    }
+
+    fn apply(store: &mut Store, transaction: Transaction) -> Outcome {
+        let id = ProposalId {
+            origin: 1,
+            sequence: store.revision(),
+        };
+        let command = Command {
+            id,
+            time_ms: 0,
+            transaction,
+        };
+        store.apply(&command).outcome
     }
 
     #[test]
     fn what_runs_and_is_not_known_is_written_with_its_newest_state() {
-        let (mut store, cache) = store();
-        let running = held(&pod("lost", None), "Running");
-        let adopted = adoptions(&cache, NODE, 1, &[running], &BTreeSet::new());
+        let mut store = store(&[]);
+        let adopted = adopt_into(&store, &[held(&pod("lost", None), "Running")]);
         assert_eq!(adopted.len(), 1);
-        let id = ProposalId {
-            origin: 1,
-            sequence: 1,
-        };
-        let command = |transaction: &Transaction| Command {
-            id,
-            time_ms: 0,
-            transaction: transaction.clone(),
-        };
-        let outcome = store.apply(&command(&adopted[0].transaction)).outcome;
+        let outcome = apply(&mut store, adopted[0].transaction.clone());
         assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
         let (cache, _) = Cache::fill(&store.view());
+        assert!(adopted[0].is_kept(&cache));
         let pod = cache.get::<Pod>(&adopted[0].key).unwrap();
         assert_eq!(pod.metadata.uid.as_deref(), Some("uid-lost"));
-        let phase = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        assert_eq!(phase, Some("Running"));
+        assert_eq!(pods::phase(pod), "Running");
         assert_eq!(pod.metadata.annotations.as_ref().unwrap()[ADOPTED], "1");
     }
 
@@ -326,26 +290,67 @@ mod tests {
         assert!(adopt(&left).is_empty());
     }
 
-    /// Its node was away while it was replaced: the store does not know it any more, but it was never lost.
+    /// Its node was away while it was deleted, before the recovery or after: the store does not have it, but it was
+    /// never lost.
     #[test]
-    fn what_was_known_and_is_deleted_since_stays_deleted() {
-        let mut store = store().0;
-        let remembered = remember_known_pods(&store.view());
-        store.begin_generation(2, &remembered);
-        let deletion = Operation::Delete {
-            key: "pods/default/known".to_owned(),
-        };
-        // The next generation still knows what this one knew at its beginning.
-        store.begin_generation(3, &[deletion]);
-        let remembered = remember_known_pods(&store.view());
-        store.begin_generation(4, &remembered);
-        let known = uids_of(&known_pods(&store.view())[NODE]);
-        assert_eq!(known, BTreeSet::from(["uid-known".to_owned()]));
-        let (cache, _) = Cache::fill(&store.view());
-        let held = ["known", "lost"].map(|name| held(&pod(name, None), "Running"));
-        let adopted = adoptions(&cache, NODE, 4, &held, &known);
+    fn what_was_deleted_stays_deleted() {
+        let mut early = pod("early", None);
+        early["metadata"]["resourceVersion"] = json!(KEPT.to_string());
+        let mut unbound = pod("unbound", None);
+        unbound["spec"]["nodeName"] = Value::Null;
+        let mut store = store(&[pod("known", None), unbound]);
+        for name in ["known", "unbound"] {
+            let key = format!("pods/default/{name}");
+            let deletion = Transaction {
+                compare: Vec::new(),
+                operations: vec![Operation::Delete { key }],
+            };
+            apply(&mut store, deletion);
+        }
+        let mut back: Vec<_> = ["known", "unbound", "lost"]
+            .map(|name| held(&pod(name, None), "Running"))
+            .into();
+        back.push(held(&early, "Running"));
+        let adopted = adopt_into(&store, &back);
         let names: Vec<_> = adopted.iter().map(|a| a.key.name.as_str()).collect();
         assert_eq!(names, ["lost"]);
+    }
+
+    /// The log that won knows the pod and not that it was bound.
+    #[test]
+    fn a_pod_whose_binding_alone_was_lost_is_bound_where_it_runs() {
+        let mut unbound = pod("unbound", None);
+        unbound["spec"]["nodeName"] = Value::Null;
+        unbound["metadata"]["labels"] = json!({ "of": "the store" });
+        let store = store(&[unbound]);
+        let adopted = adopt_into(&store, &[held(&pod("unbound", None), "Running")]);
+        assert_eq!((adopted.len(), adopted[0].lost), (1, "binding"));
+        let write = || adopted[0].transaction.clone();
+        let mut bound = store;
+        let outcome = apply(&mut bound, write());
+        assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+        let (cache, _) = Cache::fill(&bound.view());
+        assert!(adopted[0].is_kept(&cache));
+        let pod = cache.get::<Pod>(&adopted[0].key).unwrap();
+        assert_eq!(pods::node_name(pod), Some(NODE));
+        assert_eq!(pods::phase(pod), "Running");
+        assert_eq!(pod.metadata.labels.as_ref().unwrap()["of"], "the store");
+        // Whoever changed it first is not overwritten.
+        let outcome = apply(&mut bound, write());
+        assert!(matches!(outcome, Outcome::Conflict { .. }), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left() {
+        let mut annotations = pod("annotations", None);
+        annotations["metadata"]["annotations"] = json!("x");
+        let mut metadata = pod("metadata", None);
+        metadata["metadata"] = json!([]);
+        let held = [annotations, metadata, json!(7)].map(|senseless| HeldPod {
+            pod: senseless.to_string().into(),
+            ..held(&pod("annotations", None), "Running")
+        });
+        assert!(adopt(&held).is_empty());
     }
 
     #[test]
@@ -360,11 +365,12 @@ mod tests {
 
     #[test]
     fn a_lost_namespace_comes_back_with_its_pods() {
-        let cache = store().1;
+        let store = store(&[]);
         let mut other = pod("lost", None);
         other["metadata"]["namespace"] = json!("other");
         let both = [held(&pod("lost", None), "Running"), held(&other, "Running")];
-        let adopted = adoptions(&cache, NODE, 1, &both, &BTreeSet::new());
+        let adopted = adopt_into(&store, &both);
+        let (cache, _) = Cache::fill(&store.view());
         let entropy = &mut Entropy::from_seed(1);
         let namespaces = namespaces(&cache, &adopted, "2026-01-01T00:00:00Z", entropy);
         assert_eq!(namespaces.len(), 1);

@@ -21,7 +21,7 @@ use super::wire::{Answer, Call};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{Rejected, Term};
-use crate::resource::plan::plan;
+use crate::resource::plan::plan_again;
 use crate::resource::{Plan, Reply, Request, Stamp, Status};
 use crate::store::{Event, Outcome, Revision, View};
 
@@ -200,7 +200,7 @@ impl Doors {
         deadline: Instant,
     ) -> Attempt<Vec<Result<Reply, Status>>> {
         let mut replies: Vec<Option<Result<Reply, Status>>> = vec![None; requests.len()];
-        let mut reign = None;
+        let (mut reign, mut began) = (None, None);
         for _ in 0..PLANS_MAX {
             // What a leader planned is not worth planning again in a later term of its: much may lie between.
             let leading = self.view_if_leading();
@@ -208,12 +208,14 @@ impl Doors {
             else {
                 return finish_or_leave(replies);
             };
+            let began = *began.get_or_insert(view.revision());
             let now = self.clock.wall();
-            let Planned { writes, unwritten } = self.plan_all(&view, requests, now, &mut replies);
+            let Planned { writes, unwritten } =
+                self.plan_all(&view, requests, (now, began), &mut replies);
             let Some(executed) = self.commit(writes, now, deadline, &mut replies).await else {
                 return finish_or_leave(replies);
             };
-            let certain = self.answer(unwritten, requests, deadline, &mut replies);
+            let certain = self.answer(unwritten, requests, (began, deadline), &mut replies);
             if !certain.await || replies.iter().all(Option::is_some) {
                 return finish_or_leave(replies);
             }
@@ -249,7 +251,7 @@ impl Doors {
         &mut self,
         view: &View,
         requests: &[Request],
-        now: jiff::Timestamp,
+        (now, began): (jiff::Timestamp, Revision),
         replies: &mut [Option<Result<Reply, Status>>],
     ) -> Planned {
         let mut planned = Planned::default();
@@ -257,7 +259,7 @@ impl Doors {
             if replies[at].is_some() {
                 continue;
             }
-            match self.plan_one(view, request, now) {
+            match self.plan_one(view, request, (now, began)) {
                 Ok(plan) if !plan.transactions.is_empty() => planned.writes.push((at, plan)),
                 Err(status) if matches!(status.code, 400 | 405 | 413 | 415) => {
                     replies[at] = Some(Err(status));
@@ -272,10 +274,10 @@ impl Doors {
         &mut self,
         view: &View,
         request: &Request,
-        now: jiff::Timestamp,
+        (now, began): (jiff::Timestamp, Revision),
     ) -> Result<Plan, Status> {
         let entropy = &mut self.entropy;
-        plan(view, request, &mut Stamp { now, entropy })
+        plan_again(view, request, &mut Stamp { now, entropy }, began)
     }
 
     /// Answers what needs no write, by a view that lacks nothing acknowledged before: another node may lead by now, and
@@ -285,7 +287,7 @@ impl Doors {
         &mut self,
         unwritten: Vec<usize>,
         requests: &[Request],
-        deadline: Instant,
+        (began, deadline): (Revision, Instant),
         replies: &mut [Option<Result<Reply, Status>>],
     ) -> bool {
         if unwritten.is_empty() {
@@ -300,7 +302,7 @@ impl Doors {
         };
         let now = self.clock.wall();
         for at in unwritten {
-            match self.plan_one(&view, &requests[at], now) {
+            match self.plan_one(&view, &requests[at], (now, began)) {
                 Ok(plan) if !plan.transactions.is_empty() => {}
                 Ok(plan) => replies[at] = Some(Ok(plan.reply.finish(view.revision()))),
                 Err(status) => replies[at] = Some(Err(status)),
@@ -318,13 +320,11 @@ impl Doors {
         deadline: Instant,
         replies: &mut [Option<Result<Reply, Status>>],
     ) -> Option<bool> {
-        let (mut waiting, mut transactions) = (
-            Vec::with_capacity(plans.len()),
-            Vec::with_capacity(plans.len()),
-        );
         if plans.is_empty() {
             return Some(true);
         }
+        let mut waiting = Vec::with_capacity(plans.len());
+        let mut transactions = Vec::with_capacity(plans.len());
         for (at, plan) in plans {
             waiting.push((at, plan.reply, plan.transactions.len()));
             transactions.extend(plan.transactions);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::caller::{Caller, Place};
+use super::caller::{CallError, Caller, Place};
 use super::wire::{Answer, Call, Contact, Identity};
 use crate::raft::{ClusterId, Configuration, PeerId};
 
@@ -57,13 +57,25 @@ pub(super) async fn ask_who(caller: &Addr<Caller>, address: &str) -> Option<Iden
     }
 }
 
-/// Asks these to belong to a new cluster; gives those who do.
+/// What others said to a new cluster.
+#[derive(Debug, Default)]
+pub(super) struct Formed {
+    /// They belong to it.
+    pub(super) accepted: Vec<PeerId>,
+    /// Somebody knows of a living one.
+    pub(super) vetoed: bool,
+}
+
+/// Status code of a refusal to form a cluster because there is one.
+pub(super) const VETO: u16 = 409;
+
+/// Asks these to belong to a new cluster.
 pub(super) async fn ask_to_form(
     caller: Addr<Caller>,
     others: BTreeMap<PeerId, String>,
     cluster: ClusterId,
     configuration: Configuration,
-) -> Vec<PeerId> {
+) -> Formed {
     let asked = others.into_iter().map(async |(id, address)| {
         let place = Place {
             address,
@@ -73,11 +85,17 @@ pub(super) async fn ask_to_form(
             },
             deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
         };
-        let answer = caller.send(place).await;
-        matches!(answer, Ok(Ok(Answer::Formed))).then_some(id)
+        (id, caller.send(place).await)
     });
-    let accepted = futures::future::join_all(asked).await;
-    accepted.into_iter().flatten().collect()
+    let mut formed = Formed::default();
+    for (id, answer) in futures::future::join_all(asked).await {
+        match answer {
+            Ok(Ok(Answer::Formed)) => formed.accepted.push(id),
+            Ok(Err(CallError::Refused(status))) => formed.vetoed |= status.code == VETO,
+            _ => {}
+        }
+    }
+    formed
 }
 
 /// All seeds; the first of those that may vote are the voters, in order of name, the rest learn.

@@ -30,6 +30,9 @@ const INIT_PATIENCE_MS: u64 = 5_000;
 const ROUND_MS: u64 = 250;
 /// Admission writes a Node object through Raft, so it may take an election.
 const ADMIT_MS_MAX: u64 = 5_000;
+/// A leader that called for an earlier process of this node calls again every 2 s at most, and the next one as soon as it
+/// is elected. After so long without a call, three times what a node's silence may last, its cluster is taken for dead.
+const CALL_LASTS_MS: u64 = 30_000;
 /// A node that has had no link from a leader for this long introduces itself again.
 const UNLINKED_MS_MAX: u64 = 5_000;
 
@@ -53,7 +56,7 @@ pub struct Missed {
 
 /// Belong to this new cluster (its founder asks).
 #[derive(Message)]
-#[rtype(result = "Result<(), String>")]
+#[rtype(result = "Result<(), FormRefused>")]
 pub struct Form {
     /// The new cluster.
     pub cluster: ClusterId,
@@ -61,12 +64,28 @@ pub struct Form {
     pub configuration: Configuration,
 }
 
+/// Why a seed does not belong to a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormRefused {
+    /// There is one already: nobody may found another.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// It was not asked rightly, or belongs to another attempt.
+    #[error("{0}")]
+    Otherwise(&'static str),
+}
+
 /// What is this node's cluster?
 #[derive(Message)]
 #[rtype(result = "Option<ClusterId>")]
 pub struct WhichCluster;
 
-/// Where is the API of a node that holds a replica? Asks the seeds.
+/// Has a leader called for an earlier incarnation of this node lately?
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct WasCalled;
+
+/// Where is the API of a node that holds a replica? Asks the seeds. Never this node's own.
 #[derive(Message)]
 #[rtype(result = "Vec<String>")]
 pub struct FindApis;
@@ -105,12 +124,12 @@ pub struct Joiner {
     founding: Option<(ClusterId, Configuration)>,
     started: Instant,
     patience: Patience,
-    /// The leader that called for an earlier incarnation of this node.
-    missed_by: Option<String>,
+    /// The leader that called for an earlier incarnation of this node, and when it did last.
+    missed_by: Option<(String, Instant)>,
     /// Attempts to join so far; each asks another seed.
     attempts: usize,
-    /// Said once that this node's cluster can never live.
-    stillborn_told: bool,
+    /// Why this process must end, once it must.
+    ended: watch::Sender<Option<&'static str>>,
     /// The archive, if there is one.
     restoring: Option<Restoring>,
 }
@@ -167,7 +186,7 @@ impl Joiner {
             patience: Patience::default(),
             missed_by: None,
             attempts: 0,
-            stillborn_told: false,
+            ended: watch::Sender::new(None),
             restoring: None,
         }
     }
@@ -177,6 +196,12 @@ impl Joiner {
         self.cluster.subscribe()
     }
 
+    /// Hears why this process must end, should it come to that: there are states that only the next incarnation is free
+    /// of. It may end at any time, as every process of ours may.
+    pub fn ends(&self) -> watch::Receiver<Option<&'static str>> {
+        self.ended.subscribe()
+    }
+
     fn may_belong_to(&self, cluster: ClusterId) -> bool {
         let own = self.cluster();
         own.is_none_or(|own| own == cluster || own.precedes(cluster))
@@ -184,6 +209,13 @@ impl Joiner {
 
     fn cluster(&self) -> Option<ClusterId> {
         *self.cluster.borrow()
+    }
+
+    /// The leader that called for an earlier incarnation of this node, if its cluster may live still.
+    fn called_by(&self) -> Option<&str> {
+        let lasts = Duration::from_millis(CALL_LASTS_MS);
+        let (leader, at) = self.missed_by.as_ref()?;
+        (at.elapsed() < lasts).then_some(leader)
     }
 
     /// One look at whether there is something to do.
@@ -201,7 +233,8 @@ impl Joiner {
             self.introduction.seeds.clone(),
             ctx.address(),
         );
-        seeds.extend(self.missed_by.iter().filter(|by| !by.is_empty()).cloned());
+        let called_by = self.called_by().filter(|by| !by.is_empty());
+        seeds.extend(called_by.map(str::to_owned));
         seeds.sort();
         seeds.dedup();
         let asking = async move {
@@ -265,6 +298,10 @@ impl Joiner {
         if let Some(address) = self.guide(identities, alien) {
             return Next::Join(address);
         }
+        // Whose leader calls any of these has a cluster that lives on at nodes which are no seeds.
+        if self.called_by().is_some() || identities.values().any(|who| who.called) {
+            return Next::Wait;
+        }
         let all_answered = have_answered(&self.introduction.seeds, identities);
         let all_empty = identities.values().all(|who| who.cluster.is_none());
         if self.introduction.init {
@@ -275,9 +312,6 @@ impl Joiner {
             } else {
                 Next::Wait
             };
-        }
-        if self.missed_by.is_some() {
-            return Next::Wait;
         }
         // `identities` is in order of address, so every seed agrees on who founds. Who cannot vote cannot begin alone.
         let mut voters = identities.values().filter(|who| who.contact.may_vote);
@@ -329,7 +363,24 @@ impl Joiner {
             "an incarnation belongs to one cluster for ever"
         );
         self.cluster.send_replace(Some(cluster));
-        self.peer.do_send(TakePart { cluster, founding });
+        let (taken, ended) = (
+            self.peer.send(TakePart { cluster, founding }),
+            self.ended.clone(),
+        );
+        tokio::task::spawn_local(async move {
+            // No answer means that the node is stopping.
+            if taken.await == Ok(false) {
+                end(&ended, "it promised a generation that another overtook");
+            }
+        });
+    }
+}
+
+/// Ends this process, for its supervisor to start the next.
+fn end(ended: &watch::Sender<Option<&'static str>>, reason: &'static str) {
+    let news = |ended: &mut Option<&'static str>| ended.replace(reason).is_none();
+    if ended.send_if_modified(news) {
+        tracing::error!(reason, "this process must end and be started again");
     }
 }
 
@@ -396,7 +447,7 @@ impl Handler<JoinTried> for Joiner {
 }
 
 impl Handler<Form> for Joiner {
-    type Result = Result<(), String>;
+    type Result = Result<(), FormRefused>;
 
     fn handle(
         &mut self,
@@ -408,9 +459,13 @@ impl Handler<Form> for Joiner {
     ) -> Self::Result {
         match self.cluster() {
             Some(own) if own == cluster => Ok(()),
-            Some(own) => Err(format!("this node belongs to cluster {:016x}", own.id)),
+            Some(own) => {
+                let elsewhere = format!("this node belongs to cluster {:016x}", own.id);
+                Err(FormRefused::Elsewhere(elsewhere))
+            }
             None if !configuration.contacts.contains_key(&self.introduction.id) => {
-                Err("the configuration names another incarnation of this node".to_owned())
+                let other = "the configuration names another incarnation of this node";
+                Err(FormRefused::Otherwise(other))
             }
             None if self
                 .founding
@@ -418,7 +473,12 @@ impl Handler<Form> for Joiner {
                 .is_some_and(|(own, _)| *own != cluster) =>
             {
                 tracing::warn!("two seeds found a cluster each: do all have the same seeds?");
-                Err("this node is founding another cluster".to_owned())
+                let other = "this node is founding another cluster";
+                Err(FormRefused::Otherwise(other))
+            }
+            None if self.called_by().is_some() => {
+                let called = "a leader called for an earlier process of this node".to_owned();
+                Err(FormRefused::Elsewhere(called))
             }
             None => {
                 self.founding = Some((cluster, configuration.clone()));
@@ -455,7 +515,7 @@ impl Handler<Missed> for Joiner {
     fn handle(&mut self, Missed { leader }: Missed, _: &mut Self::Context) {
         if self.cluster().is_none() {
             tracing::info!(leader, "a leader looks for an earlier process of this node");
-            self.missed_by = Some(leader);
+            self.missed_by = Some((leader, Instant::now()));
         }
     }
 }
@@ -464,24 +524,35 @@ impl Handler<FindApis> for Joiner {
     type Result = ResponseFuture<Vec<String>>;
 
     fn handle(&mut self, _: FindApis, _: &mut Self::Context) -> Self::Result {
-        let (caller, seeds, own) = (
+        let (caller, seeds, own, own_api) = (
             self.caller.clone(),
             self.introduction.seeds.clone(),
             self.introduction.id,
+            self.introduction.contact.api.clone(),
         );
         Box::pin(async move {
             let questions = seeds.iter().map(|seed| ask_who(&caller, seed));
             let mut answers: FuturesUnordered<_> = questions.collect();
             while let Some(answer) = answers.next().await {
-                match answer {
-                    Some(identity) if identity.id != own && !identity.apis.is_empty() => {
-                        return identity.apis;
-                    }
-                    _ => {}
+                let Some(mut identity) = answer.filter(|identity| identity.id != own) else {
+                    continue;
+                };
+                // An address that is this node's too leads back to it: by default every machine has the same.
+                identity.apis.retain(|api| *api != own_api);
+                if !identity.apis.is_empty() {
+                    return identity.apis;
                 }
             }
             Vec::new()
         })
+    }
+}
+
+impl Handler<WasCalled> for Joiner {
+    type Result = bool;
+
+    fn handle(&mut self, _: WasCalled, _: &mut Self::Context) -> Self::Result {
+        self.cluster().is_none() && self.called_by().is_some()
     }
 }
 

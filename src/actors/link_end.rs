@@ -3,15 +3,19 @@
 //! Deliberately without any idea of what a pod is: assignments go to the node agent, reports come from it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::joiner::{Adopt, Joiner, Linked, Missed};
 use super::node_agent::NodeAgent;
+use super::node_link::POLL_MS;
 use super::node_messages::{
-    AssignPods, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports, WireAssignment,
+    AssignPods, AssignRefused, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports,
+    WireAssignment,
 };
 use super::wire::{LinkDown, LinkUp};
 use crate::raft::{ClusterId, PeerId, Term};
@@ -41,6 +45,9 @@ pub const ANSWERS_MAX: usize = 256;
 /// Reports in one frame: of some KB each, so far below a frame's bound.
 const REPORTS_MAX: usize = 256;
 
+/// Pods in one assignment: many times what a node runs. A leader that sends more is mad.
+const PODS_MAX: usize = 10_000;
+
 /// Bytes of pods after which a frame of them is full: with the largest pod and its status still below a frame's bound.
 const HELD_BYTES: usize = 1 << 20;
 
@@ -62,11 +69,37 @@ pub struct LinkEnded {
     pub link: LinkId,
 }
 
+/// Which leader speaks to this node? `None` if none has for a while.
+#[derive(Message)]
+#[rtype(result = "Option<Speaker>")]
+pub struct WhoSpeaks;
+
+/// A leader that was heard over its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its cluster and generation.
+    pub cluster: ClusterId,
+    /// Its peer address, "" if it does not say.
+    pub address: String,
+}
+
+/// A leader polls its nodes; one of which so long nothing was heard may be no leader any more.
+const SPEAKER_SILENT_MS: u64 = 2 * POLL_MS;
+
+/// The machine's end is announced for this moment; `None`: it is not any more.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct Announced(pub Option<Instant>);
+
 /// The link in force.
 struct Current {
     id: LinkId,
     cluster: ClusterId,
     term: Term,
+    /// The leader's peer address, "" if it does not say.
+    leader: String,
+    /// When it last said something.
+    heard: Instant,
     /// Dropping it ends the connection.
     answers: mpsc::Sender<LinkUp>,
     /// What came of the next assignment so far.
@@ -93,6 +126,8 @@ pub struct LinkEnd {
     told_by: u64,
     /// The newest report of each of them, for the next leader.
     reports: BTreeMap<String, PodReport>,
+    /// What was last announced, if anything ever was: every leader is told.
+    announced: Option<Announced>,
 }
 
 impl LinkEnd {
@@ -110,6 +145,7 @@ impl LinkEnd {
             wanted: BTreeMap::new(),
             told_by: 0,
             reports: BTreeMap::new(),
+            announced: None,
         }
     }
 
@@ -132,10 +168,32 @@ impl LinkEnd {
     fn say(&mut self, up: LinkUp) {
         let Some(current) = &self.current else { return };
         if let Err(error) = current.answers.try_send(up) {
-            tracing::warn!(%error, "the link to the leader is given up");
-            self.current = None;
-            self.joiner.do_send(Linked(false));
+            self.give_up(&error);
         }
+    }
+
+    /// The agent has taken an assignment.
+    fn on_assigned(&mut self, assign: &AssignPods) {
+        self.want(assign.full, &assign.upsert, &assign.remove);
+        if assign.full {
+            self.told_by = assign.generation;
+        }
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let first = assign.full && !current.assigned;
+        current.assigned |= assign.full;
+        if first {
+            let reports = self.reports.values().cloned().collect();
+            self.say_reports(reports);
+        }
+    }
+
+    /// Ends the connection: the leader tells everything anew on the next.
+    fn give_up(&mut self, reason: &dyn std::fmt::Display) {
+        tracing::warn!(%reason, "the link to the leader is given up");
+        self.current = None;
+        self.joiner.do_send(Linked(false));
     }
 
     /// Says reports, in frames that are never too large.
@@ -170,6 +228,16 @@ impl LinkEnd {
         if !part.is_empty() {
             self.say(LinkUp::Holds(part));
         }
+    }
+
+    /// Says when the machine will be taken away.
+    fn say_announced(&mut self) {
+        let Some(Announced(deadline)) = self.announced else {
+            return;
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let millis = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        self.say(LinkUp::Evicting(millis));
     }
 
     /// Why a link is refused, if it is.
@@ -245,6 +313,8 @@ impl Handler<LinkOpened> for LinkEnd {
             id: self.next_link,
             cluster,
             term,
+            leader,
+            heard: Instant::now(),
             answers,
             parts: Vec::new(),
             assigned: false,
@@ -255,6 +325,7 @@ impl Handler<LinkOpened> for LinkEnd {
         if cluster.generation > self.told_by {
             self.say_held();
         }
+        self.say_announced();
         self.describe(LinkUp::Opened, ctx);
         self.next_link
     }
@@ -271,9 +342,13 @@ impl Handler<LinkDownReceived> for LinkEnd {
         let Some(current) = self.current.as_mut().filter(|current| current.id == link) else {
             return;
         };
+        current.heard = Instant::now();
         match down {
             LinkDown::Open { .. } => {}
             LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
+            LinkDown::Part(part) if current.parts.len() + part.len() > PODS_MAX => {
+                self.give_up(&"the leader assigns too many pods");
+            }
             LinkDown::Part(part) => current.parts.extend(part),
             LinkDown::Assign {
                 full,
@@ -282,26 +357,38 @@ impl Handler<LinkDownReceived> for LinkEnd {
             } => {
                 let mut upsert = std::mem::take(&mut current.parts);
                 upsert.extend(last);
-                let (generation, term) = (current.cluster.generation, current.term);
-                let first = full && !current.assigned;
-                current.assigned |= full;
-                self.want(full, &upsert, &remove);
-                if full {
-                    self.told_by = generation;
-                }
-                self.agent.do_send(AssignPods {
-                    generation,
-                    term,
+                let assign = AssignPods {
+                    generation: current.cluster.generation,
+                    term: current.term,
                     full,
                     upsert,
                     remove,
+                };
+                let taken = self.agent.send(assign.clone()).into_actor(self);
+                let taken = taken.map(move |taken, end, _| {
+                    match taken.unwrap_or(Err(AssignRefused::Stopped)) {
+                        Ok(()) => end.on_assigned(&assign),
+                        Err(refused) => end.give_up(&refused),
+                    }
                 });
-                if first {
-                    let reports = self.reports.values().cloned().collect();
-                    self.say_reports(reports);
-                }
+                // Nothing else is taken before: neither the next assignment, nor what the agent reports of this one.
+                ctx.wait(taken);
             }
         }
+    }
+}
+
+impl Handler<WhoSpeaks> for LinkEnd {
+    type Result = MessageResult<WhoSpeaks>;
+
+    fn handle(&mut self, _: WhoSpeaks, _: &mut Self::Context) -> Self::Result {
+        let silent = Duration::from_millis(SPEAKER_SILENT_MS);
+        let current = self.current.as_ref();
+        let speaking = current.filter(|current| current.heard.elapsed() < silent);
+        MessageResult(speaking.map(|current| Speaker {
+            cluster: current.cluster,
+            address: current.leader.clone(),
+        }))
     }
 }
 
@@ -317,6 +404,15 @@ impl Handler<LinkEnded> for LinkEnd {
             self.current = None;
             self.joiner.do_send(Linked(false));
         }
+    }
+}
+
+impl Handler<Announced> for LinkEnd {
+    type Result = ();
+
+    fn handle(&mut self, announced: Announced, _: &mut Self::Context) {
+        self.announced = Some(announced);
+        self.say_announced();
     }
 }
 

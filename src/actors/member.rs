@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
-use super::adoption::remember_known_pods;
+use super::founding_state::{Ending, remember};
 use super::raft_peer::archived::Refound;
 use super::raft_peer::{ProposeError, Standing};
 use super::waiters::Waiters;
@@ -53,8 +53,8 @@ pub(super) struct Beginning {
     pub(super) configuration: Configuration,
     /// The record of the recovery.
     pub(super) record: Vec<Operation>,
-    /// What else is to be written, given the state that the log came to.
-    pub(super) more: fn(&View) -> Vec<Operation>,
+    /// What else is to be written, given what the log came to.
+    pub(super) more: fn(&Ending<'_>) -> Vec<Operation>,
 }
 
 /// A request the core has not yet answered.
@@ -118,9 +118,9 @@ impl Member {
         now: Duration,
         entropy: StdRng,
     ) -> Self {
-        let tail = self.raft.uncommitted();
+        let (committed, tail) = (self.store.revision(), self.raft.uncommitted());
         // Nobody is told of these changes one by one: whoever watches lists anew.
-        let _ = self.apply(tail);
+        let tail = self.apply(tail);
         let Beginning {
             cluster,
             term,
@@ -128,7 +128,12 @@ impl Member {
             record: mut operations,
             more,
         } = beginning;
-        operations.extend(more(&self.store.view()));
+        operations.extend(more(&Ending {
+            generation: cluster.generation,
+            committed,
+            tail: &tail,
+            state: &self.store.view(),
+        }));
         self.store.begin_generation(cluster.generation, &operations);
         let contacts = Arc::new(configuration.contacts.clone());
         let known = Arc::new(configuration.clone());
@@ -172,7 +177,12 @@ impl Member {
             term,
             record: mut operations,
         } = refound;
-        operations.extend(remember_known_pods(&store.view()));
+        operations.extend(remember(&Ending {
+            generation: cluster.generation,
+            committed: store.revision(),
+            tail: &[],
+            state: &store.view(),
+        }));
         store.begin_generation(cluster.generation, &operations);
         let start = Start::Recovered {
             index,

@@ -1,23 +1,28 @@
-//! Who votes: on the leader, lets new incarnations in and keeps the voters many enough and alive.
+//! Who votes: on the leader, lets new incarnations in and keeps the voters many enough and alive; and who leads, when
+//! this node goes away.
 //!
 //! The decision is the raft room's (`plan_membership`); here stand only its inputs (the Node objects and the peers'
 //! progress) and the rule for who may take over a node's name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix::prelude::*;
 use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Node;
+use tokio::time::Instant;
 
+use super::hand_over::{AGAIN_MS, Leave, Leaving, successor};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
+use super::raft_peer::transfer::Transfer;
 use super::raft_peer::{GetStatus, RaftPeer, Reconfigure};
 use super::refusals::{not_leader, stopping};
 use super::registration::{register, registered};
 use super::wire::Contact;
 use crate::raft::{self, Candidate, Change, ClusterId, Limits, PeerId, plan_membership};
 use crate::resource::Status;
-use crate::store::{Revision, View};
+use crate::resource::nodes::eviction;
+use crate::store::{Event, Revision, View};
 
 /// How often the leader looks whether the membership should change; well under the second after which a caught-up
 /// learner may be promoted.
@@ -57,6 +62,7 @@ struct StatusRead {
 
 /// The actor.
 pub struct Membership {
+    id: PeerId,
     peer: Addr<RaftPeer>,
     submit: Recipient<Submit>,
     voters_wanted: usize,
@@ -64,25 +70,44 @@ pub struct Membership {
     view: Option<View>,
     /// A change is being tried.
     busy: bool,
+    /// Look again as soon as it has been.
+    urgent: bool,
+    /// Whether this node goes away, by its own word; by another's, its Node object says so.
+    leaving: Leaving,
+    /// When leadership was last handed over in vain.
+    handed_over: Option<Instant>,
 }
 
 impl Membership {
     /// An idle membership keeper.
-    pub fn new(peer: Addr<RaftPeer>, submit: Recipient<Submit>, voters_wanted: usize) -> Self {
+    pub fn new(
+        id: PeerId,
+        peer: Addr<RaftPeer>,
+        submit: Recipient<Submit>,
+        voters_wanted: usize,
+    ) -> Self {
         Self {
+            id,
             peer,
             submit,
             voters_wanted,
             view: None,
             busy: false,
+            urgent: false,
+            leaving: Leaving::No,
+            handed_over: None,
         }
     }
 
     /// Everyone who could be a member, by incarnation. One whose name and machine another one has taken over is proven
     /// dead. The machine alone proves nothing: it may run several nodes, and cloned machines share their ids.
     fn candidates(view: &View, status: &raft::Status) -> BTreeMap<PeerId, Candidate> {
-        let described =
-            |node: Node| registered(&node).map(|(id, contact)| (id, contact, silence(&node)));
+        let mut evicting = BTreeSet::new();
+        let described = |node: Node| {
+            let (id, contact) = registered(&node)?;
+            evicting.extend(eviction(&node).map(|_| id));
+            Some((id, contact, silence(&node)))
+        };
         let nodes: Vec<(PeerId, Contact, Duration)> = nodes(view).filter_map(described).collect();
         let mut candidates = BTreeMap::new();
         for (id, bytes) in &status.configuration.contacts {
@@ -97,6 +122,7 @@ impl Membership {
                 *id,
                 Candidate {
                     proven_dead,
+                    evicting: evicting.contains(id),
                     ..candidate(&contact)
                 },
             );
@@ -104,10 +130,57 @@ impl Membership {
         for (id, contact, silent) in nodes {
             candidates.entry(id).or_insert_with(|| Candidate {
                 silent,
+                evicting: evicting.contains(&id),
                 ..candidate(&contact)
             });
         }
         candidates
+    }
+
+    /// Looks as soon as possible.
+    fn hasten(&mut self, ctx: &mut Context<Self>) {
+        self.urgent = self.busy;
+        self.look(ctx);
+    }
+
+    /// What was being tried has been.
+    fn rest(&mut self, ctx: &mut Context<Self>) {
+        self.busy = false;
+        if std::mem::take(&mut self.urgent) {
+            self.look(ctx);
+        }
+    }
+
+    /// Whether the events announce the end of this very incarnation's machine.
+    fn announces_own_end(&self, events: &[Event]) -> bool {
+        let nodes = events.iter().filter(|e| e.key.starts_with("nodes/"));
+        let mut nodes = nodes.filter_map(|event| event.current.as_ref());
+        nodes.any(|record| {
+            let node: Option<Node> = serde_json::from_slice(&record.value).ok();
+            let eviction = node.as_ref().and_then(eviction);
+            eviction.is_some_and(|eviction| eviction.incarnation == self.id.to_string())
+        })
+    }
+
+    /// Hands leadership over if this node goes away and another can lead. Returns whether it tried.
+    fn hand_over(
+        &mut self,
+        status: &raft::Status,
+        candidates: &BTreeMap<PeerId, Candidate>,
+    ) -> bool {
+        let announced = candidates.get(&self.id).is_some_and(|own| own.evicting);
+        if self.leaving == Leaving::No && !announced {
+            return false;
+        }
+        let again = Duration::from_millis(AGAIN_MS);
+        let lately = self.handed_over.is_some_and(|at| at.elapsed() < again);
+        let Some(next) = successor(status, candidates, self.leaving).filter(|_| !lately) else {
+            return false;
+        };
+        tracing::info!(to = %next, "this node goes away and hands leadership over");
+        self.handed_over = Some(Instant::now());
+        self.peer.do_send(Transfer(next));
+        true
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -174,17 +247,24 @@ impl Actor for Membership {
 impl Handler<BecameLeader> for Membership {
     type Result = ();
 
-    fn handle(&mut self, BecameLeader { view, .. }: BecameLeader, _: &mut Self::Context) {
+    fn handle(&mut self, BecameLeader { view, .. }: BecameLeader, ctx: &mut Self::Context) {
         self.view = Some(view);
         self.busy = false;
+        self.handed_over = None;
+        if self.leaving != Leaving::No {
+            self.hasten(ctx);
+        }
     }
 }
 
 impl Handler<Applied> for Membership {
     type Result = ();
 
-    fn handle(&mut self, Applied { view, .. }: Applied, _: &mut Self::Context) {
+    fn handle(&mut self, Applied { view, events }: Applied, ctx: &mut Self::Context) {
         self.view = Some(view);
+        if self.announces_own_end(&events) {
+            self.hasten(ctx);
+        }
     }
 }
 
@@ -196,17 +276,35 @@ impl Handler<LostLeadership> for Membership {
     }
 }
 
+impl Handler<Leave> for Membership {
+    type Result = ();
+
+    fn handle(&mut self, Leave(leaving): Leave, ctx: &mut Self::Context) {
+        // A process that is about to end will not be talked out of it.
+        if self.leaving != Leaving::Now {
+            self.leaving = leaving;
+        }
+        if leaving != Leaving::No {
+            self.hasten(ctx);
+        }
+    }
+}
+
 impl Handler<StatusRead> for Membership {
     type Result = ();
 
     fn handle(&mut self, StatusRead { status }: StatusRead, ctx: &mut Self::Context) {
-        let plan = self.view.as_ref().zip(status).and_then(|(view, status)| {
-            let candidates = Self::candidates(view, &status);
-            plan_membership(&status, &candidates, self.voters_wanted, &Limits::default())
-        });
+        let (Some(view), Some(status)) = (&self.view, status) else {
+            return self.rest(ctx);
+        };
+        let candidates = Self::candidates(view, &status);
+        if self.hand_over(&status, &candidates) {
+            return self.rest(ctx);
+        }
+        let wanted = self.voters_wanted;
+        let plan = plan_membership(&status, &candidates, wanted, &Limits::default());
         let Some(change) = plan else {
-            self.busy = false;
-            return;
+            return self.rest(ctx);
         };
         let (peer, me) = (self.peer.clone(), ctx.address());
         let reconfigure = async move {
@@ -221,8 +319,8 @@ impl Handler<StatusRead> for Membership {
 impl Handler<Changed> for Membership {
     type Result = ();
 
-    fn handle(&mut self, Changed { change, result }: Changed, _: &mut Self::Context) {
-        self.busy = false;
+    fn handle(&mut self, Changed { change, result }: Changed, ctx: &mut Self::Context) {
+        self.rest(ctx);
         match result {
             Ok(()) => tracing::info!(?change, "membership changes"),
             Err(rejected) => {

@@ -232,6 +232,33 @@ pub struct RecoveryMember {
     pub last_index: u64,
 }
 
+/// Announce that a node's machine will be taken away (`POST /kagero/v1/evictions`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Evict {
+    /// Node name.
+    pub node: String,
+    /// In so many milliseconds; at most [`EVICT_MS_MAX`].
+    pub in_ms: u64,
+}
+
+/// A notice given longer ahead is no notice: a day.
+pub const EVICT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// What was announced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evicted {
+    /// Node name.
+    pub node: String,
+    /// The incarnation that it was announced to, 16 hex digits. The next is not meant.
+    pub incarnation: String,
+    /// When it was announced, RFC 3339.
+    pub since: String,
+    /// When the machine may be taken away, RFC 3339.
+    pub deadline: String,
+}
+
 /// One Raft member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::wire::Contact;
@@ -34,102 +35,66 @@ pub struct RaftMetrics {
     last_leader: Cell<Option<(Term, PeerId)>>,
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let gauge = IntGauge::new(name, help)?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
-}
-
-fn events(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
-    let (name, help) = (
-        "kagero_raft_events_total",
-        "What happened in this node's consensus",
-    );
-    let events = IntCounterVec::new(Opts::new(name, help), &["event"])?;
-    registry.register(Box::new(events.clone()))?;
-    Ok(events)
-}
-
-fn leader_changes(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
-    let changes = IntCounter::new(
-        "kagero_raft_leader_changes_total",
-        "Times this node saw another leader take over",
-    )?;
-    registry.register(Box::new(changes.clone()))?;
-    Ok(changes)
-}
-
-fn lag(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
-    let lag = IntGaugeVec::new(
-        Opts::new(
-            "kagero_peer_lag_entries",
-            "Log entries a member lags behind this leader; only on the leader",
-        ),
-        &["peer"],
-    )?;
-    registry.register(Box::new(lag.clone()))?;
-    Ok(lag)
+/// Shows a figure on the registry; fails if that has one of its name.
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let collector = made?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
 }
 
 impl RaftMetrics {
     /// Registers the figures; fails if the registry has them already.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| registered(registry, IntGauge::new(name, help));
+        let changes = IntCounter::new(
+            "kagero_raft_leader_changes_total",
+            "Times this node saw another leader take over",
+        );
+        let events = Opts::new(
+            "kagero_raft_events_total",
+            "What happened in this node's consensus",
+        );
+        let lag = Opts::new(
+            "kagero_peer_lag_entries",
+            "Log entries a member lags behind this leader; only on the leader",
+        );
         Ok(Self {
-            term: gauge(registry, "kagero_raft_term", "Raft term of this node")?,
+            term: gauge("kagero_raft_term", "Raft term of this node")?,
             commit: gauge(
-                registry,
                 "kagero_raft_commit_index",
                 "Highest log index this node knows committed",
             )?,
             applied: gauge(
-                registry,
                 "kagero_raft_applied_index",
                 "Highest log index this node has applied",
             )?,
-            leads: gauge(
-                registry,
-                "kagero_raft_is_leader",
-                "1 while this node leads, else 0",
-            )?,
-            leader_changes: leader_changes(registry)?,
+            leads: gauge("kagero_raft_is_leader", "1 while this node leads, else 0")?,
+            leader_changes: registered(registry, changes)?,
             generation: gauge(
-                registry,
                 "kagero_cluster_generation",
                 "Recoveries from a lost majority that this node's cluster has had",
             )?,
             voters: gauge(
-                registry,
                 "kagero_raft_voters",
                 "Voters in this node's newest configuration",
             )?,
-            keys: gauge(
-                registry,
-                "kagero_store_keys",
-                "Objects in this node's store",
-            )?,
-            revision: gauge(
-                registry,
-                "kagero_store_revision",
-                "Revision of this node's store",
-            )?,
-            bytes: gauge(
-                registry,
-                "kagero_store_bytes",
-                "Bytes of values in this node's store",
-            )?,
+            keys: gauge("kagero_store_keys", "Objects in this node's store")?,
+            revision: gauge("kagero_store_revision", "Revision of this node's store")?,
+            bytes: gauge("kagero_store_bytes", "Bytes of values in this node's store")?,
             history: gauge(
-                registry,
                 "kagero_store_history_bytes",
                 "Bytes that this node keeps for watches that begin in the past",
             )?,
             log: gauge(
-                registry,
                 "kagero_raft_log_bytes",
                 "Bytes of log entries that this node keeps",
             )?,
-            events: events(registry)?,
+            events: registered(registry, IntCounterVec::new(events, &["event"]))?,
             counted: Rc::default(),
-            lag: lag(registry)?,
+            lag: registered(registry, IntGaugeVec::new(lag, &["peer"]))?,
             lines: RefCell::default(),
             last_leader: Cell::new(None),
         })
@@ -250,38 +215,22 @@ pub struct ClusterMetrics {
 
 impl ClusterMetrics {
     /// Registers the figures; fails if the registry has them already.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let pods = IntGaugeVec::new(
-            Opts::new("kagero_pods", "Pods by phase; only on the leader"),
-            &["phase"],
-        )?;
-        let nodes = IntGaugeVec::new(
-            Opts::new("kagero_nodes", "Nodes by readiness; only on the leader"),
-            &["ready"],
-        )?;
-        let cpu = GaugeVec::new(
-            Opts::new(
-                "kagero_pods_cpu_cores",
-                "CPU that a node's pods use, in cores; only on the leader",
-            ),
-            &["node"],
-        )?;
-        let memory = IntGaugeVec::new(
-            Opts::new(
-                "kagero_pods_memory_bytes",
-                "Memory that a node's pods use; only on the leader",
-            ),
-            &["node"],
-        )?;
-        registry.register(Box::new(pods.clone()))?;
-        registry.register(Box::new(nodes.clone()))?;
-        registry.register(Box::new(cpu.clone()))?;
-        registry.register(Box::new(memory.clone()))?;
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let pods = Opts::new("kagero_pods", "Pods by phase; only on the leader");
+        let nodes = Opts::new("kagero_nodes", "Nodes by readiness; only on the leader");
+        let cpu = Opts::new(
+            "kagero_pods_cpu_cores",
+            "CPU that a node's pods use, in cores; only on the leader",
+        );
+        let memory = Opts::new(
+            "kagero_pods_memory_bytes",
+            "Memory that a node's pods use; only on the leader",
+        );
         Ok(Self {
-            pods,
-            nodes,
-            cpu,
-            memory,
+            pods: registered(registry, IntGaugeVec::new(pods, &["phase"]))?,
+            nodes: registered(registry, IntGaugeVec::new(nodes, &["ready"]))?,
+            cpu: registered(registry, GaugeVec::new(cpu, &["node"]))?,
+            memory: registered(registry, IntGaugeVec::new(memory, &["node"]))?,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use rand::Rng;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::messages::{LogOptions, LogStream};
 use super::node_messages::{
@@ -141,7 +141,6 @@ impl Handler<AssignPods> for NodeAgent {
             Err(refused @ AssignRefused::Superseded { .. }) => {
                 debug!(%refused, "an assignment is refused");
             }
-            // Deliberately not the node's problem: it would be drained, and what it cannot read go to the next node.
             Err(refused) => warn!(%refused, "an assignment is refused"),
             Ok(()) => {}
         }
@@ -164,12 +163,24 @@ impl NodeAgent {
                 },
                 Refusal::FullSetWanted => AssignRefused::FullSetWanted,
             })?;
-        let upsert: Result<Vec<_>, _> = assign.upsert.iter().map(decode).collect();
+        let (mut upsert, mut unreadable) = (Vec::new(), Vec::new());
+        for assignment in &assign.upsert {
+            match decode(assignment) {
+                Ok(pod) => upsert.push(pod),
+                // Deliberately not the node's problem: it would be drained, and what it cannot read go to the next node.
+                // The others start all the same.
+                Err(error) => {
+                    error!(uid = assignment.uid, %error, "an assigned pod cannot be read");
+                    unreadable.push(assignment.uid.clone());
+                }
+            }
+        }
         let desired = Desired {
             seat,
             full: assign.full,
-            upsert: upsert.map_err(|error| AssignRefused::Malformed(error.to_string()))?,
+            upsert,
             remove: assign.remove,
+            unreadable,
         };
         self.step(Input::Desired(desired), ctx);
         Ok(())

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -28,8 +29,10 @@ use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::{ObjectKey, Reply, Request, Status};
 
+mod notice;
+
 /// The node is asked for life and load this often.
-const POLL_MS: u64 = 2_000;
+pub(super) const POLL_MS: u64 = 2_000;
 /// Silence after which a node is NotReady (DESIGN.md, Masters and nodes).
 pub(super) const SILENCE_NOT_READY_MS: u64 = 10_000;
 /// A connection on which this many polls went unanswered leads nowhere (the node may take another for the newest): it
@@ -41,6 +44,9 @@ const LOOK_MS: u64 = 500;
 const RETRY_MS: u64 = 500;
 /// The longest rest between two attempts to dial: a node that comes back must not wait long for its pods.
 const REST_MS_MAX: u64 = 1_000;
+
+/// Pods that a node may say it holds: many times what a node runs.
+const HELD_MAX: usize = 10_000;
 
 /// Words to the node that wait to be sent; a node that reads so slowly is better told everything anew.
 const WORDS_MAX: usize = 1_024;
@@ -77,6 +83,8 @@ pub(super) struct Target {
     pub(super) leader: String,
     /// Whether the store already calls the node ready.
     pub(super) ready: bool,
+    /// The end of its machine, as the store has it.
+    pub(super) notice: Option<Timestamp>,
 }
 
 /// What a link needs from around it.
@@ -112,6 +120,9 @@ pub(super) struct NodeLink {
     writing: bool,
     /// What the node said it holds, before it said that the link is open.
     held: Vec<HeldPod>,
+    /// When the node's machine is taken away, as far as this link wrote it.
+    notice: Option<Timestamp>,
+    announcing: Option<SpawnHandle>,
 }
 
 /// The node spoke.
@@ -137,6 +148,7 @@ impl NodeLink {
     pub(super) fn new(target: Target, around: Neighbours) -> Self {
         Self {
             ready: target.ready,
+            notice: target.notice,
             target,
             around,
             words: None,
@@ -150,6 +162,7 @@ impl NodeLink {
             status: None,
             writing: false,
             held: Vec::new(),
+            announcing: None,
         }
     }
 
@@ -413,6 +426,13 @@ impl Handler<Heard> for NodeLink {
         }
         self.heard = Instant::now();
         match up {
+            LinkUp::Holds(pods) if self.held.len() + pods.len() > HELD_MAX => {
+                tracing::error!(
+                    node = self.target.name,
+                    "a node holds more than {HELD_MAX} pods"
+                );
+                self.words = None;
+            }
             LinkUp::Holds(pods) => self.held.extend(pods),
             LinkUp::Opened(description) => {
                 self.backoff.reset();
@@ -434,6 +454,7 @@ impl Handler<Heard> for NodeLink {
                 );
                 self.write(ctx);
             }
+            LinkUp::Evicting(in_ms) => self.on_notice(in_ms, ctx),
             LinkUp::Refused(_) => unreachable!("handled above"),
         }
     }

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::adoption::{Adoption, adoptions, known_pods, namespaces, uids_of};
+use super::adoption::{Adoption, adoptions, namespaces};
 use super::assignments::{assignment, needs};
+use super::founding_state::FoundingState;
 use super::informer::{CacheBegan, CacheChanged, CacheEnded};
 use super::messages::Submit;
 use super::metrics::ClusterMetrics;
@@ -29,6 +29,7 @@ use crate::env::entropy::Entropy;
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::cache::Change;
+use crate::resource::nodes::eviction;
 use crate::resource::{Cache, ObjectKey, time};
 use crate::store::{Outcome, Revision};
 
@@ -63,9 +64,17 @@ struct Reign {
     /// Every bound pod's place. Invariant: what the nodes were told, or will be when their link opens.
     placed: BTreeMap<ObjectKey, Place>,
     /// Nodes that are told everything as soon as the cache has reached a revision: what they hold was written there.
-    awaited: BTreeMap<String, (PeerId, Revision)>,
-    /// By node, encoded: the pods that the generation's founding state knew. Empty unless it began with a recovery.
-    known: BTreeMap<String, Bytes>,
+    awaited: BTreeMap<String, Awaited>,
+    /// What the generation began with. Empty unless that was a recovery.
+    founding: FoundingState,
+}
+
+/// What a node holds, written or refused.
+struct Awaited {
+    id: PeerId,
+    /// Where it stands in the store, or what took its place.
+    revision: Revision,
+    adoptions: Vec<Adoption>,
 }
 
 /// A link opened: its node must be told everything.
@@ -158,6 +167,8 @@ impl NodeLinks {
             let (id, contact) = wanted[&name].clone();
             let address = contact.address;
             let ready = reign.is_ready(&name);
+            let node = reign.cache.get::<Node>(&ObjectKey::new("", &name));
+            let notice = node.and_then(|node| eviction(node)).map(|e| e.deadline);
             let target = Target {
                 name: name.clone(),
                 id,
@@ -170,6 +181,7 @@ impl NodeLinks {
                 term: reign.term,
                 leader: reign.leader.clone(),
                 ready,
+                notice,
             };
             let neighbours = Neighbours {
                 network: self.network.clone(),
@@ -194,8 +206,7 @@ impl NodeLinks {
     fn adopt(&mut self, ready: LinkReady, ctx: &mut Context<Self>) {
         let Some(reign) = &self.reign else { return };
         let generation = reign.cluster.map_or(0, |cluster| cluster.generation);
-        let known = reign.known.get(&ready.name).map(uids_of);
-        let known = known.unwrap_or_default();
+        let known = reign.founding.of_node(&ready.name);
         let adoptions = adoptions(&reign.cache, &ready.name, generation, &ready.held, &known);
         if adoptions.is_empty() {
             return reign.assign_all(&ready.name);
@@ -225,21 +236,46 @@ impl NodeLinks {
         ctx.spawn(writing.into_actor(self));
     }
 
-    /// Says of each pod whether it could be kept.
-    fn report_adoptions(&mut self, tried: &AdoptionTried) {
+    /// Tells everything to the nodes whose pods have arrived in the cache.
+    fn assign_awaited(&mut self) {
+        let Some(reign) = &mut self.reign else { return };
+        let reached = reign.cache.revision();
+        let ready = reign
+            .awaited
+            .extract_if(.., |_, awaited| awaited.revision <= reached);
+        let ready: Vec<_> = ready.collect();
+        for (name, awaited) in &ready {
+            if reign
+                .lines
+                .get(name)
+                .is_some_and(|line| line.id == awaited.id)
+            {
+                reign.assign_all(name);
+            }
+        }
+        for (name, awaited) in ready {
+            self.report_adoptions(&name, &awaited.adoptions);
+        }
+    }
+
+    /// Says of each pod whether it could be kept. The store tells, not what became of the write: one whose outcome nobody
+    /// learned is tried again, and conflicts with itself.
+    fn report_adoptions(&mut self, node: &str, adoptions: &[Adoption]) {
+        let Some(reign) = &self.reign else { return };
         let now = self.clock.wall();
         let mut events = Vec::new();
-        for (adoption, outcome) in tried.adoptions.iter().zip(&tried.outcomes) {
-            let kept = matches!(outcome, Ok(Outcome::Committed { .. }));
-            let (level, reason, message) = if kept {
-                let message = "ran here, but its object was lost with the majority: written again";
+        for adoption in adoptions {
+            let lost = adoption.lost;
+            let (level, reason, message) = if adoption.is_kept(&reign.cache) {
+                let message =
+                    format!("ran here, but its {lost} was lost with the majority: written again");
                 (Level::Normal, "Adopted", message)
             } else {
                 let message =
-                    "ran here, but its object was lost and its name is another's: stopped";
+                    format!("ran here, but its {lost} was lost and another came first: stopped");
                 (Level::Warning, "NotAdopted", message)
             };
-            tracing::warn!(pod = %adoption.key.name, node = tried.ready.name, reason, "a pod of an earlier generation");
+            tracing::warn!(pod = %adoption.key.name, node, reason, "a pod of an earlier generation");
             let source = EventSource {
                 component: "kagero-recovery",
                 api_version: "v1",
@@ -250,7 +286,7 @@ impl NodeLinks {
                 source,
                 level,
                 reason,
-                message,
+                &message,
                 now,
                 &mut self.entropy,
             ));
@@ -331,19 +367,6 @@ impl Reign {
             upsert,
             remove: Vec::new(),
         });
-    }
-
-    /// Tells everything to the nodes whose pods have arrived in the cache.
-    fn assign_awaited(&mut self) {
-        let reached = self.cache.revision();
-        let ready = self.awaited.iter().filter(|(_, (_, at))| *at <= reached);
-        let ready: Vec<_> = ready.map(|(name, (id, _))| (name.clone(), *id)).collect();
-        for (name, id) in ready {
-            self.awaited.remove(&name);
-            if self.lines.get(&name).is_some_and(|line| line.id == id) {
-                self.assign_all(&name);
-            }
-        }
     }
 
     /// Notes where a pod is bound now; returns where it was, if that has changed.
@@ -440,7 +463,7 @@ impl Handler<CacheBegan> for NodeLinks {
             lines: BTreeMap::new(),
             placed,
             awaited: BTreeMap::new(),
-            known: known_pods(&view),
+            founding: FoundingState::of(&view),
         });
         let asked = self
             .peer
@@ -491,7 +514,7 @@ impl Handler<CacheChanged> for NodeLinks {
         let CacheChanged { cache, changes, .. } = message;
         reign.cache = cache;
         reign.assign_changes(&changes);
-        reign.assign_awaited();
+        self.assign_awaited();
         if changes.iter().any(|change| change.prefix == "nodes") {
             self.reconcile_links(ctx);
         }
@@ -526,7 +549,6 @@ impl Handler<AdoptionTried> for NodeLinks {
             ctx.notify_later(tried.ready, Duration::from_millis(ADOPT_AGAIN_MS));
             return;
         }
-        self.report_adoptions(&tried);
         let revision = |outcome: &Result<Outcome, ProposeError>| match outcome {
             Ok(Outcome::Committed { revision }) => *revision,
             Ok(Outcome::Conflict { actual, .. }) => *actual,
@@ -535,10 +557,13 @@ impl Handler<AdoptionTried> for NodeLinks {
         let reached = tried.outcomes.iter().map(revision).max();
         let Some(reign) = &mut self.reign else { return };
         let LinkReady { name, id, .. } = tried.ready;
-        reign
-            .awaited
-            .insert(name, (id, reached.unwrap_or_default()));
-        reign.assign_awaited();
+        let awaited = Awaited {
+            id,
+            revision: reached.unwrap_or_default(),
+            adoptions: tried.adoptions,
+        };
+        reign.awaited.insert(name, awaited);
+        self.assign_awaited();
     }
 }
 

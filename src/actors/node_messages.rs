@@ -53,9 +53,6 @@ pub enum AssignRefused {
     /// A delta came before this leader's full set.
     #[error("send the full set of pods first")]
     FullSetWanted,
-    /// An object cannot be read; nothing of the assignment was taken.
-    #[error("cannot read an assigned object: {0}")]
-    Malformed(String),
     /// The agent is gone.
     #[error("the agent has stopped")]
     Stopped,

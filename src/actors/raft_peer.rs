@@ -30,7 +30,9 @@ use survivor::Promise;
 
 pub mod archived;
 mod batch;
+pub mod resting;
 pub mod survivor;
+pub mod transfer;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;
@@ -38,9 +40,9 @@ const IDLE_MS: u64 = 50;
 /// Strangers whose contacts are kept; more than the members of any cluster, and forgotten once a configuration is known.
 const INTRODUCED_MAX: usize = 64;
 
-/// Begin to take part, either as a founder or as one who joins.
+/// Begin to take part, either as a founder or as one who joins. Answered with whether it does.
 #[derive(Message, Debug)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct TakePart {
     /// In which cluster.
     pub cluster: ClusterId,
@@ -152,9 +154,7 @@ pub struct Standing {
     pub term: Term,
     /// The leader it knows.
     pub leader: Option<PeerId>,
-    /// Every member's contact.
-    pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
-    /// Who votes and who only listens, as its log has it.
+    /// Who votes, who only listens, and how each is reached, as its log has it.
     pub configuration: Arc<Configuration>,
     /// A leader that has committed and applied an entry of its own term, so that its view is complete.
     pub leads: bool,
@@ -216,10 +216,12 @@ pub struct RaftPeer {
     relic: Option<Member>,
     /// The latest generation it promised somebody.
     promise: Option<Promise>,
+    /// It is no member, and does not tick.
+    resting: bool,
     /// Fires at the core's next deadline.
     timer: Option<SpawnHandle>,
     /// Peers that dialled while this node's configuration did not name them: a learner that has no snapshot yet knows
-    /// no configuration and must answer its leader all the same.
+    /// no configuration and must answer its leader all the same. And those whom its last configuration named.
     introduced: BTreeMap<PeerId, Bytes>,
 }
 
@@ -245,6 +247,7 @@ impl RaftPeer {
             proposals: Proposals::default(),
             relic: None,
             promise: None,
+            resting: false,
             timer: None,
             introduced: BTreeMap::new(),
         }
@@ -253,7 +256,8 @@ impl RaftPeer {
     /// Sets the timer for the core's next deadline.
     fn arm(&mut self, ctx: &mut Context<Self>) {
         let idle = Duration::from_millis(IDLE_MS);
-        let wait = self.member.as_ref().map_or(idle, |member| {
+        let ticking = self.member.as_ref().filter(|_| !self.resting);
+        let wait = ticking.map_or(idle, |member| {
             member.raft.deadline().saturating_sub(self.clock.now())
         });
         if let Some(timer) = self.timer.take() {
@@ -262,7 +266,9 @@ impl RaftPeer {
         // At least a millisecond, so that a clock that stands still cannot spin the actor.
         let wait = wait.max(Duration::from_millis(1));
         self.timer = Some(ctx.run_later(wait, |peer, ctx| {
-            peer.step(Input::Tick);
+            if !peer.resting {
+                peer.step(Input::Tick);
+            }
             peer.arm(ctx);
         }));
     }
@@ -278,11 +284,11 @@ impl Actor for RaftPeer {
 }
 
 impl Handler<TakePart> for RaftPeer {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) {
+    fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) -> bool {
         if !self.may_take_part(cluster) {
-            return;
+            return false;
         }
         self.freeze();
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
@@ -297,12 +303,19 @@ impl Handler<TakePart> for RaftPeer {
         if let Some(relic) = &self.relic {
             // The store it will be sent remembers the last generation's proposals, by number.
             member.next_sequence = relic.next_sequence;
-            self.introduced.clone_from(&relic.contacts);
+            // The new generation's leader may have introduced itself already; what it said is newer.
+            for (id, contact) in relic.contacts.iter() {
+                let introduced = self.introduced.entry(*id);
+                introduced.or_insert_with(|| contact.clone());
+            }
         }
+        // There is nothing to be read from it, and it would hide this generation's part for ever on who gets no state.
+        self.relic = self.relic.take().filter(Member::has_state);
         self.member = Some(member);
         let Self { id, .. } = self;
         tracing::info!(%id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
         self.step(Input::Tick);
+        true
     }
 }
 
@@ -473,11 +486,14 @@ impl RaftPeer {
             member.answer_read(tag, index);
         }
         member.serve_reads();
-        let configuration = member.raft.configuration();
+        let configuration = member.raft.log().configuration();
         if *member.configuration != *configuration {
             if *member.contacts != configuration.contacts {
+                let before = std::mem::take(&mut member.contacts);
                 member.contacts = Arc::new(configuration.contacts.clone());
-                self.introduced.clear();
+                // Members left out must still hear that they are.
+                self.introduced = Arc::unwrap_or_clone(before);
+                (self.introduced).retain(|id, _| !member.contacts.contains_key(id));
             }
             member.configuration = Arc::new(configuration.clone());
         }
@@ -496,7 +512,7 @@ impl RaftPeer {
                     .observe(generation, &member.raft.status(now), &view);
                 self.metrics.count(member.raft.counters());
                 self.metrics
-                    .hold(&member.store.usage(), member.raft.log_bytes());
+                    .hold(&member.store.usage(), member.raft.log().bytes());
             }
             self.publish(events, restored);
         }
@@ -522,7 +538,6 @@ impl RaftPeer {
             role,
             term,
             leader: member.raft.leader(),
-            contacts: member.contacts.clone(),
             configuration: member.configuration.clone(),
             leads: leading.is_some(),
         };

@@ -15,20 +15,25 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::archive::{Archive, ArchiveError, Claim, Purpose};
-use super::caller::{self, Caller};
+use super::caller::{self, CallError, Caller};
 use super::doors::Known;
 use super::joiner::{Adopt, Joiner};
+use super::link_end::{LinkEnd, WhoSpeaks};
 use super::messages::{Recover, Recovery};
 use super::raft_peer::RaftPeer;
-use super::raft_peer::survivor::{BeginGeneration, GiveAccount, MakePromise, Promise};
+use super::raft_peer::survivor::{
+    BeginGeneration, GiveAccount, MakePromise, Promise, PromiseRefused,
+};
 use super::refusals::stopping;
 use super::registration::registered;
 use super::wire::{Answer, Call, Contact};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{
-    ClusterId, Configuration, PeerId, Place, Position, RecoveryPlan, Testimony, plan_recovery,
+    Account, ClusterId, Configuration, PeerId, Place, Position, RecoveryPlan, RecoveryRefused,
+    Testimony, plan_recovery,
 };
+use crate::resource::nodes::is_ready;
 use crate::resource::{Status, time};
 use crate::store::Revision;
 
@@ -36,6 +41,9 @@ pub(in crate::actors) mod record;
 
 /// Who does not answer within this time is silent. Twice what dialling may take.
 const ANSWER_MS_MAX: u64 = 2_000;
+/// A promise ends a peer's part, and a beginning copies a store: a machine that swaps may take its time. Two of these and
+/// all rounds of asking are less than the 45 s for which the CLI waits.
+const DONE_MS_MAX: u64 = 15_000;
 /// Rounds of asking those whom the last round's answers named; more members than these name are not heard of.
 const ROUNDS_MAX: usize = 4;
 /// Nodes beside the members that are asked whether they hear a leader: enough to find one, and no flood.
@@ -57,6 +65,8 @@ pub struct Around {
     pub seeds: Vec<String>,
     /// This node's peer.
     pub peer: Addr<RaftPeer>,
+    /// Hears the leader on a node that has no vote.
+    pub link: Addr<LinkEnd>,
     /// Learns which generation this node belongs to.
     pub joiner: Addr<Joiner>,
     /// Questions to others.
@@ -219,12 +229,20 @@ impl Around {
     }
 
     async fn testify(&self) -> Result<Testimony, Status> {
-        let account = self.peer.send(GiveAccount).await;
+        let account = self.peer.send(GiveAccount).await.map_err(|_| stopping())?;
+        let speaker = self.link.send(WhoSpeaks).await.map_err(|_| stopping())?;
+        // To a node without a vote, and to a member that was removed behind its back, a leader speaks over its link only.
+        let account = account.map(|account| Account {
+            hears_leader: account.hears_leader
+                || speaker.is_some_and(|speaker| speaker.cluster.id == account.cluster.id),
+            ..account
+        });
         Ok(Testimony {
             id: self.id,
             place: place(&self.contact),
+            contact: self.contact.encode(),
             recovers: false,
-            account: account.map_err(|_| stopping())?,
+            account,
         })
     }
 
@@ -234,7 +252,7 @@ impl Around {
         let own = self.contact.address.clone();
         let mut next = inquiry.hear(own.clone(), self.testify().await?);
         next.extend(self.seeds.iter().cloned());
-        next.extend(self.witnesses());
+        next.extend(self.witnesses()?);
         let mut asked = BTreeSet::from([own]);
         for _ in 0..ROUNDS_MAX {
             next.retain(|address| asked.insert(address.clone()));
@@ -251,22 +269,25 @@ impl Around {
         Ok(inquiry)
     }
 
-    /// Nodes that may hear a leader although no member that this one knows of does.
-    fn witnesses(&self) -> Vec<String> {
+    /// Nodes that may hear a leader although no member that this one knows of does, those first that were ready last.
+    /// Who knows none, because it was told that it is no member, cannot know that nobody hears one.
+    fn witnesses(&self) -> Result<Vec<String>, Status> {
         let known = self.known.borrow();
-        let Some(known) = known.as_ref() else {
-            return Vec::new();
-        };
+        let no_replica = || conflict(RecoveryRefused::NoReplica.to_string());
+        let known = known.as_ref().ok_or_else(no_replica)?;
         let nodes = known.view.range("nodes/");
         let contacts = nodes.filter_map(|(_, record)| {
             let node: Node = serde_json::from_slice(&record.value).ok()?;
-            Some(registered(&node)?.1.address)
+            Some((!is_ready(&node), registered(&node)?.1.address))
         });
-        contacts.take(WITNESSES_MAX).collect()
+        let mut contacts: Vec<_> = contacts.collect();
+        contacts.sort();
+        let addresses = contacts.into_iter().map(|(_, address)| address);
+        Ok(addresses.take(WITNESSES_MAX).collect())
     }
 
     async fn ask(&self, address: &str) -> Option<Testimony> {
-        match self.call(address, Call::Testify).await {
+        match self.call(address, Call::Testify, ANSWER_MS_MAX).await {
             Ok(Answer::Testified(said)) => Some(said),
             Ok(other) => {
                 tracing::warn!(address, ?other, "a node answered another question");
@@ -279,17 +300,14 @@ impl Around {
         }
     }
 
-    async fn call(&self, address: &str, call: Call) -> Result<Answer, Status> {
+    async fn call(&self, address: &str, call: Call, ms_max: u64) -> Result<Answer, CallError> {
         let question = caller::Place {
             address: address.to_owned(),
             call,
-            deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
+            deadline: Instant::now() + Duration::from_millis(ms_max),
         };
-        let answer = self.caller.send(question).await.map_err(|_| stopping())?;
-        answer.map_err(|error| match error {
-            caller::CallError::Refused(status) => status,
-            error => Status::unavailable(error.to_string()),
-        })
+        let answer = self.caller.send(question).await;
+        answer.unwrap_or_else(|_| Err(CallError::Refused(stopping())))
     }
 
     /// Every survivor's promise. They are frozen now, so the winner's log must still be the greatest.
@@ -331,12 +349,16 @@ impl Around {
         promise: MakePromise,
     ) -> Result<Position, Status> {
         if id == self.id {
-            let promised = self.peer.send(promise).await.map_err(|_| stopping())?;
-            return promised.map_err(|refused| conflict(refused.to_string()));
+            return promise_here(&self.peer, &self.link, promise).await;
         }
-        match self.call(address, Call::Promise(promise)).await? {
-            Answer::Promised(position) => Ok(position),
-            other => Err(unexpected(&other)),
+        match self
+            .call(address, Call::Promise(promise), DONE_MS_MAX)
+            .await
+        {
+            Ok(Answer::Promised(position)) => Ok(position),
+            Ok(other) => Err(unexpected(&other)),
+            Err(CallError::Refused(status)) => Err(status),
+            Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }
 
@@ -347,10 +369,8 @@ impl Around {
         record: &super::messages::RecoveryRecord,
     ) -> Result<Revision, Status> {
         let operations = record::operations(record, &mut self.entropy);
-        let survivors = plan.survivors().filter_map(|(id, _, account)| {
-            let known = account.configuration.contacts.get(&id);
-            Some((id, known?.clone()))
-        });
+        let survivors = plan.survivors();
+        let survivors = survivors.map(|(id, member, _)| (id, member.contact.clone()));
         let cluster = ClusterId {
             generation: plan.generation,
             ..plan.from
@@ -364,12 +384,41 @@ impl Around {
         if plan.winner == self.id {
             return begin_here(&self.peer, &self.joiner, begin).await;
         }
-        let address = &plan.members[&plan.winner].place.address;
-        match self.call(address, Call::Begin(begin)).await? {
-            Answer::Begun(revision) => Ok(revision),
-            other => Err(unexpected(&other)),
+        let place = &plan.members[&plan.winner].place;
+        match self
+            .call(&place.address, Call::Begin(begin), DONE_MS_MAX)
+            .await
+        {
+            Ok(Answer::Begun(revision)) => Ok(revision),
+            Ok(other) => Err(unexpected(&other)),
+            Err(CallError::Refused(status)) => Err(status),
+            Err(CallError::Lost(reason)) => Err(Status::new(
+                504,
+                "Timeout",
+                format!(
+                    "{} may have begun generation {} or not ({reason}): ask again to see",
+                    place.name, plan.generation
+                ),
+            )),
+            Err(error) => Err(Status::unavailable(format!(
+                "nothing was begun, ask again: {error}"
+            ))),
         }
     }
+}
+
+/// Promises on this node, whoever coordinates, unless a leader of the cluster speaks to it.
+pub(super) async fn promise_here(
+    peer: &Addr<RaftPeer>,
+    link: &Addr<LinkEnd>,
+    promise: MakePromise,
+) -> Result<Position, Status> {
+    let speaker = link.send(WhoSpeaks).await.map_err(|_| stopping())?;
+    if speaker.is_some_and(|speaker| speaker.cluster.id == promise.cluster) {
+        return Err(conflict(PromiseRefused::LeaderLives.to_string()));
+    }
+    let promised = peer.send(promise).await.map_err(|_| stopping())?;
+    promised.map_err(|refused| conflict(refused.to_string()))
 }
 
 /// Begins a generation on this node, whoever coordinates.
@@ -386,7 +435,7 @@ pub(super) async fn begin_here(
 }
 
 /// A refusal that an operator reads as it stands.
-pub(super) fn conflict(message: impl Into<String>) -> Status {
+fn conflict(message: impl Into<String>) -> Status {
     Status::new(409, "Conflict", message)
 }
 

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::wire::Contact;
 use crate::raft::PeerId;
+use crate::resource::nodes::{EVICTION, Eviction, INCARNATION};
 use crate::resource::{Deletion, ObjectKey, Options, PatchType, Request, ResourceName, Verb};
 use crate::store::Revision;
 
-/// Annotation: the incarnation behind the Node, 16 hex digits.
-pub const INCARNATION: &str = "kagero.dev/incarnation";
 /// Annotation: how it is reached, as JSON.
 pub const CONTACT: &str = "kagero.dev/contact";
 
@@ -25,7 +24,8 @@ pub fn registered(node: &Node) -> Option<(PeerId, Contact)> {
 }
 
 /// The write that registers an incarnation: creates the Node, or turns over to it the one that exists at this revision,
-/// so that of two who want the same name at once one is refused.
+/// so that of two who want the same name at once one is refused. What end was announced to the one before is not the
+/// newcomer's.
 pub fn register(existing: Option<Revision>, id: PeerId, contact: &Contact) -> Request {
     let annotations = json!({
         INCARNATION: id.to_string(),
@@ -39,11 +39,20 @@ pub fn register(existing: Option<Revision>, id: PeerId, contact: &Contact) -> Re
         ),
         Some(revision) => {
             metadata["resourceVersion"] = json!(revision.to_string());
+            metadata["annotations"][EVICTION] = Value::Null;
             Verb::Patch(PatchType::Merge, json!({ "metadata": metadata }))
         }
     };
     let name = existing.is_some().then(|| contact.name.clone());
     node_request(name, None, verb)
+}
+
+/// The write that announces the end of a node's machine, or takes that back.
+pub fn announce(node: &str, eviction: Option<&Eviction>) -> Request {
+    let text = eviction.map(Eviction::encode);
+    let patch = json!({ "metadata": { "annotations": { EVICTION: text } } });
+    let verb = Verb::Patch(PatchType::Merge, patch);
+    node_request(Some(node.to_owned()), None, verb)
 }
 
 /// A merge patch of a Node's status.

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,10 @@ use std::time::Duration;
 use actix::prelude::*;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::founding_state::FoundingState;
 use super::informer::{CacheBegan, CacheChanged, CacheEnded};
 use super::messages::Submit;
+use super::node_link::SILENCE_NOT_READY_MS;
 use crate::control::{EventSource, Level, event};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -25,6 +27,11 @@ use crate::store::Revision;
 
 /// The timer's least wait, so that a clock that stands still cannot spin the actor.
 const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// A pod that had no node when a recovered generation began may run somewhere: its binding may have been lost. It waits
+/// for so long after a leader began, until every node has linked and said so, or is silent; and 2 s more, in which the last
+/// one's word is written down. Shorter than the 15 s after which a silent node's pods are replaced.
+const HOLD_MS: u64 = SILENCE_NOT_READY_MS + 2_000;
 
 /// The answer to a [`Submit`] of a plan.
 #[derive(Message)]
@@ -65,15 +72,18 @@ struct Reign {
     /// Pods whose bindings have committed at a revision that the cache has not reached. Once it has, a pod of that
     /// name that still has no node is another one, and is scheduled anew.
     awaiting: BTreeMap<Revision, Vec<ObjectKey>>,
+    /// UIDs of pods that are not scheduled before [`HOLD_MS`] have passed.
+    held: BTreeSet<String>,
 }
 
 impl Reign {
     /// Takes note of a pod as the cache has it.
     fn look_at(&mut self, key: &ObjectKey, now: Duration) {
+        let held = |uid: &String| self.held.contains(uid);
         if self
             .cache
             .get::<Pod>(key)
-            .is_some_and(|pod| wants_node(pod))
+            .is_some_and(|pod| wants_node(pod) && !pod.metadata.uid.as_ref().is_some_and(held))
         {
             self.pending.add(key.clone(), now);
         } else {
@@ -248,23 +258,26 @@ impl Actor for Scheduler {
 impl Handler<CacheBegan> for Scheduler {
     type Result = ();
 
-    fn handle(&mut self, CacheBegan { cache, .. }: CacheBegan, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CacheBegan { cache, view, .. }: CacheBegan, ctx: &mut Context<Self>) {
         self.epoch += 1;
-        let cluster = Cluster::of(&cache);
-        let keys: Vec<_> = cache.list::<Pod>().map(|(key, _)| key.clone()).collect();
-        let mut reign = Reign {
+        let reign = Reign {
             applied: cache.revision(),
+            cluster: Cluster::of(&cache),
             cache,
-            cluster,
             pending: PendingPods::default(),
             awaiting: BTreeMap::new(),
+            held: FoundingState::of(&view).unbound(),
         };
-        let now = self.clock.now();
-        for key in &keys {
-            reign.look_at(key, now);
+        if !reign.held.is_empty() {
+            let epoch = self.epoch;
+            ctx.run_later(Duration::from_millis(HOLD_MS), move |scheduler, ctx| {
+                if scheduler.epoch == epoch {
+                    scheduler.release(ctx);
+                }
+            });
         }
         self.reign = Some(reign);
-        self.turn(ctx);
+        self.look_at_all(ctx);
     }
 }
 
@@ -336,6 +349,26 @@ impl Handler<Submitted> for Scheduler {
 }
 
 impl Scheduler {
+    /// Takes note of every pod.
+    fn look_at_all(&mut self, ctx: &mut Context<Self>) {
+        let Some(reign) = &mut self.reign else { return };
+        let pods = reign.cache.list::<Pod>();
+        let keys: Vec<_> = pods.map(|(key, _)| key.clone()).collect();
+        let now = self.clock.now();
+        for key in &keys {
+            reign.look_at(key, now);
+        }
+        self.turn(ctx);
+    }
+
+    /// Holds no pod any longer.
+    fn release(&mut self, ctx: &mut Context<Self>) {
+        if let Some(reign) = &mut self.reign {
+            reign.held.clear();
+        }
+        self.look_at_all(ctx);
+    }
+
     /// A binding was committed at this revision, or failed.
     fn on_bound(&mut self, pod: ObjectKey, revision: Option<Revision>, now: Duration) {
         let Some(reign) = &mut self.reign else { return };

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::caller::{CallError, Caller, Place};
 use super::dial::{Greeted, greet};
-use super::joiner::{Form, Joiner, WhichCluster};
-use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened};
+use super::doors::Known;
+use super::formation::VETO;
+use super::joiner::{Form, FormRefused, Joiner, WasCalled, WhichCluster};
+use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened, WhoSpeaks};
 use super::logs::answer_log;
 use super::membership::{Admit, Membership};
 use super::messages::OpenLog;
 use super::node_agent::NodeAgent;
-use super::raft_peer::survivor::PromiseRefused;
 use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
 use super::recovery::{self, Recoverer, Testify};
 use super::refusals;
@@ -214,7 +215,14 @@ impl Doorman {
                     .map_err(stopping)?;
                 formed
                     .map(|()| Answer::Formed)
-                    .map_err(|reason| Status::new(403, "Forbidden", reason))
+                    .map_err(|refused| match refused {
+                        FormRefused::Elsewhere(_) => {
+                            Status::new(VETO, "Conflict", refused.to_string())
+                        }
+                        FormRefused::Otherwise(_) => {
+                            Status::new(403, "Forbidden", refused.to_string())
+                        }
+                    })
             }
             Call::Join {
                 id,
@@ -244,9 +252,8 @@ impl Doorman {
                 said.map(Answer::Testified)
             }
             Call::Promise(promise) => {
-                let promised = self.peer.send(promise).await.map_err(stopping)?;
-                let refused = |refused: PromiseRefused| recovery::conflict(refused.to_string());
-                promised.map(Answer::Promised).map_err(refused)
+                let promised = recovery::promise_here(&self.peer, &self.link, promise).await;
+                promised.map(Answer::Promised)
             }
             Call::Begin(begin) => {
                 let revision = recovery::begin_here(&self.peer, &self.joiner, begin).await;
@@ -257,20 +264,26 @@ impl Doorman {
 
     async fn identity(&self) -> Result<Identity, Status> {
         let cluster = self.joiner.send(WhichCluster).await.map_err(stopping)?;
+        let called = self.joiner.send(WasCalled).await.map_err(stopping)?;
         let known = self.front.send(WhatIsKnown).await.map_err(stopping)?;
         let leader = known
             .as_ref()
             .and_then(|known| known.contact(known.standing.leader?));
-        let contacts = known
-            .iter()
-            .flat_map(|known| known.standing.contacts.keys().map(|id| known.contact(*id)));
-        let apis = contacts.flatten().map(|contact| contact.api).collect();
+        let contacts = known.iter().flat_map(Known::contacts);
+        let apis = contacts.map(|contact| contact.api).collect();
         let leader = leader.map(|contact| contact.address);
+        // To who has no vote, or is no member any more, the leader speaks over its link only.
+        let speaker = self.link.send(WhoSpeaks).await.map_err(stopping)?;
+        let speaker = speaker.filter(|speaker| !speaker.address.is_empty());
+        let leads = known.as_ref().filter(|known| known.standing.leads);
+        let members = leads.map(|known| &known.standing.configuration.contacts);
         Ok(Identity {
             id: self.id,
             contact: self.contact.clone(),
             cluster,
-            leader,
+            called,
+            leader: leader.or(speaker.map(|speaker| speaker.address)),
+            members: members.into_iter().flatten().map(|(id, _)| *id).collect(),
             apis,
         })
     }

@@ -17,13 +17,14 @@ use super::messages::{
     ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX,
     Watch,
 };
+use super::raft_peer::resting::Rest;
 use super::raft_peer::{Published, RaftPeer, Standing};
 use super::removal::is_removed;
 use super::wire::Contact;
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
-use crate::raft::Role;
+use crate::raft::{ClusterId, PeerId, Role};
 use crate::resource::{Reply, Request, Status};
 use crate::store::{Event, Revision, View};
 
@@ -52,6 +53,9 @@ pub struct WhatIsKnown;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RemovalAsked {
+    /// As what it was asked about.
+    cluster: ClusterId,
+    id: PeerId,
     removed: bool,
 }
 
@@ -114,8 +118,13 @@ impl StoreFront {
         self.leaderless_since = None;
         let (caller, me) = (self.caller.clone(), ctx.address());
         let asking = async move {
+            let (cluster, id) = (known.standing.cluster, known.standing.id);
             let removed = is_removed(known, caller).await;
-            me.do_send(RemovalAsked { removed });
+            me.do_send(RemovalAsked {
+                cluster,
+                id,
+                removed,
+            });
         };
         ctx.spawn(asking.into_actor(self));
     }
@@ -172,13 +181,18 @@ impl Actor for StoreFront {
 impl Handler<RemovalAsked> for StoreFront {
     type Result = ();
 
-    fn handle(&mut self, RemovalAsked { removed }: RemovalAsked, _: &mut Self::Context) {
-        let leaderless = |known: &Known| known.standing.leader.is_none();
-        if !removed || !self.known.borrow().as_ref().is_some_and(leaderless) {
+    fn handle(&mut self, asked: RemovalAsked, _: &mut Self::Context) {
+        // What is no member of one generation may be of the next, which may have begun meanwhile.
+        let still = |known: &Known| {
+            let now = &known.standing;
+            now.leader.is_none() && (now.cluster, now.id) == (asked.cluster, asked.id)
+        };
+        if !asked.removed || !self.known.borrow().as_ref().is_some_and(still) {
             return;
         }
         tracing::info!("this node is no member any more; its replica is forgotten");
         self.removed = true;
+        self.peer.do_send(Rest(asked.cluster));
         // Whoever watches lists anew, and is passed on to a replica then.
         self.watchers.clear();
         self.known.send_replace(None);
@@ -195,7 +209,7 @@ impl Handler<Published> for StoreFront {
             restored,
             standing,
         } = published;
-        if !standing.contacts.contains_key(&standing.id) {
+        if !standing.configuration.contacts.contains_key(&standing.id) {
             // Not yet, or no longer, a member: nobody keeps this state up to date, so it is no replica.
             self.watchers.clear();
             self.known.send_replace(None);
@@ -239,7 +253,7 @@ fn turns(before: Option<&Standing>, now: &Standing) -> Vec<String> {
         .leader
         .filter(|id| *id != now.id && followed != Some(*id))
     {
-        let contact = now.contacts.get(&leader);
+        let contact = now.configuration.contacts.get(&leader);
         let contact = contact.and_then(|bytes| Contact::decode(bytes).ok());
         let name = contact.map_or_else(|| leader.to_string(), |contact| contact.name);
         lines.push(format!("this node follows {name}"));
@@ -323,10 +337,16 @@ impl Handler<DescribeForwarded> for StoreFront {
 
 impl Known {
     /// The contact of a member.
-    pub fn contact(&self, id: crate::raft::PeerId) -> Option<Contact> {
-        let bytes = self.standing.contacts.get(&id)?;
+    pub fn contact(&self, id: PeerId) -> Option<Contact> {
+        let bytes = self.standing.configuration.contacts.get(&id)?;
         // Written by `Contact::encode`; an unreadable one is a node this version cannot reach.
         Contact::decode(bytes).ok()
+    }
+
+    /// The contacts of all members.
+    pub(super) fn contacts(&self) -> impl Iterator<Item = Contact> {
+        let members = self.standing.configuration.contacts.keys();
+        members.filter_map(|id| self.contact(*id))
     }
 }
 

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::founding_state::{Ending, remember};
 use super::informer::{CacheBegan, CacheChanged, CacheEnded, CacheReader, Informer};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
 use crate::resource::registry::kinds;
@@ -253,6 +254,22 @@ impl Handle {
         self.ask(move |leader| {
             leader.commit(&request).unwrap();
             leader.publish();
+        })
+        .await;
+    }
+
+    /// Begins the next generation with what there is, as a recovery does.
+    pub(crate) async fn begin_generation(&self) {
+        self.ask(|leader| {
+            let view = leader.store.view();
+            let ending = Ending {
+                generation: 1,
+                committed: view.revision(),
+                tail: &[],
+                state: &view,
+            };
+            let operations = remember(&ending);
+            leader.store.begin_generation(1, &operations);
         })
         .await;
     }

@@ -153,6 +153,12 @@ pub struct Identity {
     pub cluster: Option<ClusterId>,
     /// The leader's peer address, if it knows one.
     pub leader: Option<String>,
+    /// The cluster's members, if it leads: who is none of them is none. Others may lag behind.
+    #[serde(default)]
+    pub members: Vec<PeerId>,
+    /// It belongs to none, and a leader called for an earlier process of it: that one's cluster lives.
+    #[serde(default)]
+    pub called: bool,
     /// API addresses of the cluster's members, for nodes that hold no replica.
     pub apis: Vec<String>,
 }
@@ -201,4 +207,6 @@ pub enum LinkUp {
     Reports(Vec<PodReport>),
     /// Answer to `Poll`.
     Alive(NodeDescription),
+    /// The node's machine will be taken away in so many milliseconds; `None`: it will not be, after all.
+    Evicting(Option<u64>),
 }

@@ -1,6 +1,6 @@
 //! The whole node: every pod machine, whose word is obeyed, and who is killed when nobody wants it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -155,8 +155,10 @@ impl Agent {
                 // A new leader knows nothing of what the old one was told.
                 machine.reported = None;
             }
-            let wanted = |uid: &Uid| desired.upsert.iter().any(|a| uid_of(a) == Some(uid));
-            let unwanted: Vec<Uid> = self.pods.keys().filter(|u| !wanted(u)).cloned().collect();
+            let read = desired.upsert.iter().filter_map(uid_of);
+            let wanted: BTreeSet<&Uid> = read.chain(&desired.unreadable).collect();
+            let unwanted = self.pods.keys().filter(|uid| !wanted.contains(uid));
+            let unwanted: Vec<Uid> = unwanted.cloned().collect();
             for uid in &unwanted {
                 self.abandon(uid);
             }

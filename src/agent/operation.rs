@@ -30,6 +30,8 @@ pub struct Desired {
     pub upsert: Vec<Assignment>,
     /// UIDs of pods that no longer exist.
     pub remove: Vec<Uid>,
+    /// UIDs of wanted pods that cannot be read as they are wanted: what runs of them goes on, nothing of them is started.
+    pub unreadable: Vec<Uid>,
 }
 
 /// Why a leader's word was not taken.

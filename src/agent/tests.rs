@@ -241,6 +241,7 @@ impl World {
             full,
             upsert: upsert.iter().map(|uid| self.assignment(uid)).collect(),
             remove,
+            unreadable: Vec::new(),
         };
         if let Err(refusal) = self.agent.check(desired.seat, desired.full) {
             writeln!(self.output, "refused: {refusal}").unwrap();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::RuntimeChoice;
 use crate::env::Env;
 use crate::env::clock::SystemClock;
+use crate::env::cloud::NoCloud;
 use crate::env::docker::{DockerOptions, DockerRuntime, Program};
 use crate::env::entropy::Entropy;
 use crate::env::machine::ThisMachine;
@@ -72,6 +73,7 @@ pub async fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
         runtime: runtime(choice, place).await?,
         machine: Rc::new(ThisMachine),
         objects: None,
+        cloud: Rc::new(NoCloud),
     })
 }
 

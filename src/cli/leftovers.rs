@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use clap::ValueEnum;
 use rand::RngCore;
+use rustix::fs::{Mode, OFlags};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::run::CLOSE_PATIENCE;
@@ -87,9 +88,7 @@ impl Directory {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         // Not left to the umask.
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        let mut private = File::options();
-        private.read(true).write(true).create_new(true).mode(0o600);
-        let lock = match private.open(path.join(LOCK)) {
+        let lock = match create_private(&path.join(LOCK)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             lock => lock?,
         };
@@ -180,26 +179,48 @@ fn orphans(parent: &Path) -> Vec<(PathBuf, File)> {
     found
 }
 
+/// Of this program's shape, and this user's: whoever may write to a shared directory can name something so, and what an
+/// orphan holds decides what is removed in whose name.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let digits = name.strip_prefix(PREFIX);
     digits.is_some_and(|digits| {
         digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-    }) && fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+    }) && fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && is_own(&meta))
+}
+
+/// This user's, and nobody else may put anything into it.
+fn is_own(meta: &fs::Metadata) -> bool {
+    meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0
 }
 
 /// The lock of a directory that nobody holds. What cannot be told counts as living.
 fn orphaned(path: &Path) -> Option<File> {
-    let lock = match File::open(path.join(LOCK)) {
+    let lock = match open_plain(&path.join(LOCK)) {
         // Its owner was killed before it made one, or is about to.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = fs::metadata(path).and_then(|meta| meta.modified());
             age_of(made.ok()?).filter(|age| *age > MADE_WITHIN)?;
-            File::create_new(path.join(LOCK)).ok()?
+            create_private(&path.join(LOCK)).ok()?
         }
         lock => lock.ok()?,
     };
-    held(&lock).unwrap_or(false).then_some(lock)
+    let meta = lock.metadata().ok()?;
+    let plain = meta.is_file() && is_own(&meta);
+    (plain && held(&lock).unwrap_or(false)).then_some(lock)
+}
+
+/// Makes a file that only this user can read and write, whatever the umask.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut private = File::options();
+    private.read(true).write(true).create_new(true).mode(0o600);
+    private.open(path)
+}
+
+/// Opens a file neither through a link nor, should it be a pipe, waiting for its other end.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 #[expect(
@@ -299,6 +320,8 @@ async fn in_time<T>(asked: impl Future<Output = T>) -> anyhow::Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::FileType;
+
     use super::*;
 
     #[test]
@@ -334,6 +357,48 @@ mod tests {
         assert!(orphans(parent.path()).is_empty(), "another collects it");
         drop((living, found));
         assert_eq!(orphans(parent.path()).len(), 2);
+    }
+
+    #[test]
+    fn what_another_may_have_made_is_no_orphan() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        let killed = |name: &str| drop(Directory::make(&at(name), 0o700).unwrap().unwrap());
+        let no_lock = |name: &str| {
+            killed(name);
+            fs::remove_file(at(name).join(LOCK)).unwrap();
+            at(name).join(LOCK)
+        };
+        killed("kagero-00000001");
+        // A link to a lock elsewhere; a pipe, whose opening waits for a writer; a directory that anybody may fill.
+        let elsewhere = at("kagero-00000001").join(LOCK);
+        std::os::unix::fs::symlink(elsewhere, no_lock("kagero-00000002")).unwrap();
+        let pipe = no_lock("kagero-00000003");
+        rustix::fs::mknodat(rustix::fs::CWD, pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        killed("kagero-00000004");
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(at("kagero-00000004"), open).unwrap();
+        let found = orphans(parent.path());
+        let paths: Vec<_> = found.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(paths, [at("kagero-00000001")]);
+    }
+
+    #[test]
+    fn what_is_another_users_is_no_orphan() {
+        if !rustix::process::geteuid().is_root() {
+            return; // only root can give things away
+        }
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        for name in ["kagero-00000001", "kagero-00000002", "kagero-00000003"] {
+            drop(Directory::make(&at(name), 0o700).unwrap().unwrap());
+        }
+        let give = |path| std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
+        give(at("kagero-00000002"));
+        give(at("kagero-00000003").join(LOCK));
+        let found = orphans(parent.path());
+        let paths: Vec<_> = found.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(paths, [at("kagero-00000001")]);
     }
 
     #[test]

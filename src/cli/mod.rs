@@ -1,4 +1,4 @@
-//! The commands: `run`, `dev`, `demo`, `status`, `recover` and the small ones beside them.
+//! The commands: `run`, `dev`, `demo`, `status`, `evict`, `recover` and the small ones beside them.
 //!
 //! Everything here is a client of the rooms above: `run` composes a node, the others start `run` as processes and
 //! speak HTTP to them like any other client. Deliberately without a private way into a node.
@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod dev;
 mod edges;
+mod evict;
 mod kubeconfig;
 mod leftovers;
 mod machine;
@@ -71,6 +72,9 @@ pub enum Command {
     /// Show a cluster's members, nodes and pods
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
+    /// Announce that a node's machine will be taken away
+    #[command(after_help = evict::EXAMPLES)]
+    Evict(evict::EvictArgs),
     /// Bring a cluster back that has lost a majority of its voters for good
     #[command(after_help = recover::EXAMPLES)]
     Recover(recover::RecoverArgs),
@@ -130,6 +134,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             }
         },
         Command::Status(arguments) => in_system(arguments.execute()),
+        Command::Evict(arguments) => in_system(arguments.execute()),
         Command::Recover(arguments) => arguments.execute(),
         Command::Completion { shell } => {
             // By way of memory: it panics where it cannot write.

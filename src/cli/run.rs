@@ -33,6 +33,9 @@ pub(super) const EXAMPLES: &str = "Examples:
   A worker that never votes, configured by a file:
     kagero run --config /etc/kagero/config.yaml --voter never
 
+SIGTERM, SIGINT and SIGHUP end it: a leader hands over first (within 1 s); containers go on, and the next
+process adopts them.
+
 Every option may also stand in the environment as KAGERO_<OPTION> (KAGERO_NODE_LABELS=zone=a)
 or in the YAML file of --config under its own name (node-labels: {zone: a}).
 A flag wins over the environment, and that over the file.";
@@ -40,6 +43,9 @@ A flag wins over the environment, and that over the file.";
 /// What a container engine gets to finish what it is creating when the node stops. One creation takes below a second
 /// where eight go on at once (Docker 20.10 on two shared cores); ten times that is a very busy machine.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a leader gets to hand over before its process ends: ten times what it takes, and no more than an election does.
+pub(super) const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// `--voter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -230,16 +236,31 @@ impl RunArgs {
         info!(name = %options.name, runtime = env.runtime.name(), "starting");
         let mut stop = signals::Stop::listen()?;
         let runtime = Rc::clone(&env.runtime);
-        let node = node::start(env, options).await?;
+        let mut node = node::start(env, options).await?;
         info!(peer = %node.peer_address, api = %node.api_address, "listening");
         notify(&[NotifyState::Ready]);
-        let signal = stop.received().await;
-        info!(signal, "stopping; containers stay");
+        let mut ended = node.ended.clone();
+        let ending = async {
+            match ended.wait_for(Option::is_some).await {
+                Ok(reason) => *reason,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let reason = stop.or(ending).await.unwrap_or_else(|signal| {
+            info!(signal, "stopping; containers stay");
+            None
+        });
         notify(&[NotifyState::Stopping]);
+        if !node.hand_over(HAND_OVER_PATIENCE).await {
+            warn!("this node still leads: its cluster elects another leader once it is gone");
+        }
         if timeout(CLOSE_PATIENCE, runtime.close()).await.is_err() {
             warn!("the container engine is still creating something; it may stay behind");
         }
-        Ok(())
+        match reason {
+            None => Ok(()),
+            Some(reason) => Err(anyhow::anyhow!("{reason}: it must be started again")),
+        }
     }
 
     fn options(&self, name: String) -> anyhow::Result<Options> {

@@ -12,6 +12,7 @@ mod garbage;
 mod kinds;
 mod namespace;
 mod node_lifecycle;
+mod notice;
 mod patches;
 mod pod_cleanup;
 mod pod_events;

@@ -1,4 +1,5 @@
-//! ReplicaSet: keeps so many pods of one template, adopts those that match and releases those that no longer do.
+//! ReplicaSet: keeps so many pods of one template, adopts those that match and releases those that no longer do. A pod
+//! whose machine's end is announced goes on until another serves in its place.
 //!
 //! Deliberately without expectations of what was just created: the host does not reconcile a key again before the
 //! cache has seen its writes.
@@ -9,18 +10,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rand::RngCore;
 use serde_json::{Value, json};
 
 use super::claim::{Claimant, claimants};
+use super::notice::{announced, grace_seconds};
 use super::patches::{controller_reference, omit_zero};
 use super::replicas::{available_in, deletion_order};
 use super::{Controller, EventSource, Level, Outcome, ReconcileError, event, keys_of};
-use crate::resource::cache::{Cached, Change};
+use crate::resource::cache::{Cached, Change, controller_of};
 use crate::resource::pods::{is_active, is_ready, node_name};
-use crate::resource::{Cache, ObjectKey, Request, ResourceName, Writer, names};
+use crate::resource::{Cache, Deletion, ObjectKey, Request, ResourceName, Writer, names};
 
 const KIND: &str = "ReplicaSet";
 const API_VERSION: &str = "apps/v1";
@@ -44,6 +46,8 @@ impl Controller for ReplicaSets {
         match change.prefix.as_str() {
             ReplicaSet::PREFIX => vec![change.key.clone()],
             Pod::PREFIX => claimants::<ReplicaSet, Pod>(change, cache),
+            // Its end may have been announced, or not be announced any more.
+            Node::PREFIX => owners_on(cache, &change.key.name),
             _ => Vec::new(),
         }
     }
@@ -81,12 +85,25 @@ impl Controller for ReplicaSets {
     }
 }
 
+/// The ReplicaSets whose pods are on a node.
+fn owners_on(cache: &Cache, node: &str) -> Vec<ObjectKey> {
+    let owners: BTreeSet<ObjectKey> = cache
+        .pods_on(node)
+        .filter_map(|(key, pod)| {
+            let owner = controller_of(&pod.metadata).filter(|owner| owner.kind == KIND)?;
+            Some(ObjectKey::new(&key.namespace, &owner.name))
+        })
+        .collect();
+    owners.into_iter().collect()
+}
+
 fn is_ending(cache: &Cache, namespace: &str) -> bool {
     let namespace = cache.get::<Namespace>(&ObjectKey::new("", namespace));
     namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
 }
 
-/// Creates or deletes pods until there are as many as wanted. Returns the names of those it deletes.
+/// Creates or deletes pods until there are as many as wanted that will stay; pods whose machine's end is announced go as
+/// others become ready. Returns the names of those it deletes.
 #[expect(
     clippy::too_many_arguments,
     reason = "one step of `reconcile`, with all it was given"
@@ -108,7 +125,10 @@ fn scale<'a>(
         kind: KIND,
         meta: &set.metadata,
     };
-    for _ in 0..wanted.saturating_sub(pods.len()).min(BURST_PODS_MAX) {
+    let leaves = |pod: &Pod| announced(cache, pod).is_some();
+    let (leaving, staying): (Vec<_>, Vec<_>) =
+        pods.iter().copied().partition(|(_, pod)| leaves(pod));
+    for _ in 0..wanted.saturating_sub(staying.len()).min(BURST_PODS_MAX) {
         let name = free_name(cache, key, entropy);
         let create = WRITER.create(
             ResourceName::of::<Pod>(),
@@ -118,11 +138,20 @@ fn scale<'a>(
         let told = tell_pod(source, "SuccessfulCreate", "Created", &name, now, entropy);
         outcome.write_and_tell(create, told);
     }
-    let excess = pods.len().saturating_sub(wanted).min(BURST_PODS_MAX);
+    let serving = staying.iter().filter(|(_, pod)| is_ready(pod)).count();
+    let spare = (serving + leaving.len()).saturating_sub(wanted);
+    let excess = staying.len().saturating_sub(wanted).min(BURST_PODS_MAX);
+    let going = first_to_go(&leaving).into_iter().take(spare);
+    let going = going.chain(first_to_go(&staying).into_iter().take(excess));
     let mut doomed = BTreeSet::new();
-    for (pod_key, pod) in first_to_go(pods).into_iter().take(excess) {
+    for (pod_key, pod) in going.take(BURST_PODS_MAX) {
         doomed.insert(pod_key);
-        let delete = WRITER.delete::<Pod>(pod_key, &pod.metadata);
+        let eviction = announced(cache, pod);
+        let deletion = Deletion {
+            grace_period_seconds: eviction.map(|eviction| grace_seconds(pod, &eviction, now)),
+            ..Deletion::default()
+        };
+        let delete = WRITER.delete_as::<Pod>(pod_key, &pod.metadata, deletion);
         let told = tell_pod(
             source,
             "SuccessfulDelete",

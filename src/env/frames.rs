@@ -5,7 +5,6 @@
 //! the owner's decision ([`Backoff`] says when), and without encryption, which is the stream's.
 
 mod backoff;
-mod calls;
 mod hello;
 mod inbox;
 mod outbox;
@@ -16,8 +15,7 @@ use std::io;
 use std::time::Duration;
 
 pub use backoff::{BACKOFF_MS_MAX, BACKOFF_MS_MIN, Backoff};
-pub use calls::{Answer, CALLS_WAITING_MAX, CallError, Calls};
-pub use hello::{CONNECT_MS_MAX, HELLO_BYTES_MAX, HELLO_MS_MAX, dial, read_hello, write_hello};
+pub use hello::{HELLO_BYTES_MAX, HELLO_MS_MAX, read_hello, write_hello};
 pub use inbox::Inbox;
 pub use outbox::{
     OUTBOX_BYTES_MAX, OUTBOX_BYTES_WAITED_FOR, OUTBOX_MESSAGES_MAX, Outbox, SendError,

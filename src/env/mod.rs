@@ -5,6 +5,7 @@
 pub mod bucket;
 mod cgroup_usage;
 pub mod clock;
+pub mod cloud;
 pub mod docker;
 pub mod entropy;
 pub mod frames;
@@ -33,4 +34,6 @@ pub struct Env {
     pub machine: Rc<dyn machine::Machine>,
     /// Keeps what outlives all machines, if there is such a place.
     pub objects: Option<Rc<dyn objects::Objects>>,
+    /// Tells what becomes of machines.
+    pub cloud: Rc<dyn cloud::Cloud>,
 }

@@ -6,7 +6,7 @@ use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, Error, FromRequest, Handler, HttpRequest, HttpResponse, Responder, web};
 
 use super::context::Context;
-use super::{State, answer, discovery, health, metrics, openapi, recovery, resources};
+use super::{State, answer, discovery, eviction, health, metrics, openapi, recovery, resources};
 use crate::resource::Status;
 
 /// The Kubernetes API over a node's actors.
@@ -55,6 +55,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/kagero/v1/recovery")
                 .route(web::post().to(recovery::recover))
+                .default_service(web::to(not_allowed)),
+        )
+        .service(
+            web::resource("/kagero/v1/evictions")
+                .route(web::post().to(eviction::evict))
                 .default_service(web::to(not_allowed)),
         )
         .service(get("/openapi/v2", openapi::v2))

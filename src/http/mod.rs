@@ -14,6 +14,7 @@ mod context;
 mod continuation;
 mod discovery;
 mod document;
+mod eviction;
 mod failure;
 mod health;
 mod identity;

@@ -13,7 +13,7 @@ use super::read::{Readers, Round};
 use super::types::{ClusterId, Configuration, Envelope, Index, PeerId, Ready, Snapshot, Term};
 
 /// Who speaks, in which term, and what the step under way has to say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outbox {
     /// This peer.
     pub id: PeerId,
@@ -42,7 +42,7 @@ impl Outbox {
 ///
 /// Invariant: `progress` has every member but the leader, and beside them only members that a configuration not yet
 /// committed leaves out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Leadership {
     /// The other members.
     pub progress: BTreeMap<PeerId, Progress>,

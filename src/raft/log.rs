@@ -18,7 +18,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 64;
 /// - `base ≤ handed ≤ commit ≤ last`;
 /// - nothing at or below `commit` is ever replaced;
 /// - `configurations` holds exactly the log's configuration entries, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     base: Index,
     base_term: Term,

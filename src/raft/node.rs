@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rand::Rng;
@@ -25,7 +26,7 @@ use super::types::{
 const KEPT_FOR_LAGGARDS: usize = 4;
 
 /// What a peer is, with what it knows only as that.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Part {
     Follower,
     PreCandidate(BTreeMap<PeerId, bool>),
@@ -39,7 +40,7 @@ pub(super) enum Part {
 /// - the term never decreases, and `vote` is given at most once in a term;
 /// - `leader` is this peer exactly while it leads;
 /// - `deadline` is when a voter that does not lead will stand (again) for election.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     pub(super) config: Config,
     pub(super) out: Outbox,
@@ -180,11 +181,6 @@ impl Raft {
         &self.counters
     }
 
-    /// Bytes of the log entries kept.
-    pub fn log_bytes(&self) -> usize {
-        self.log.bytes()
-    }
-
     /// What it keeps, against the bounds of [`Config`].
     pub fn usage(&self) -> Usage {
         let mut usage = Usage {
@@ -218,9 +214,11 @@ impl Raft {
         self.leader
     }
 
-    /// The newest configuration in the log.
-    pub fn configuration(&self) -> &Configuration {
-        self.log.configuration()
+    /// What decides its next steps: all but what it counted, and how long chance makes it wait before it stands.
+    pub fn essence(&self) -> impl fmt::Debug + '_ {
+        let who = (&self.out.term, &self.vote, &self.part, &self.leader);
+        let heard = (&self.leader_heard, &self.forsaken_until, &self.now);
+        (who, heard, &self.log, &self.forwarding, &self.incoming)
     }
 
     /// Its log, to read.

@@ -12,7 +12,7 @@ use super::types::{Config, Index, PeerProgress, Snapshot};
 const CAUGHT_UP_FOR: Duration = Duration::from_secs(1);
 
 /// How entries are sent to a member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum State {
     /// Where the logs agree is a guess: one append at a time, again at every heartbeat.
     Probe {
@@ -28,7 +28,7 @@ pub enum State {
 /// A snapshot on its way to one member, in pieces of `Config::snapshot_chunk_bytes`; an empty one is one empty piece.
 ///
 /// Invariant: `acked ≤ sent`, both in pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Transfer {
     /// The snapshot, once the state machine has given one and while the member listens.
     pub image: Option<Arc<Snapshot>>,
@@ -44,7 +44,7 @@ pub struct Transfer {
 
 /// Invariants: `matched < next`; `inflight` ascends; `inflight_bytes` is its sum; `inflight` is empty outside of
 /// [`State::Replicate`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     /// The highest index known to agree with the leader's log.
     pub matched: Index,
@@ -66,7 +66,7 @@ pub struct Progress {
 }
 
 /// Rounds in the sense of dissertation 4.2.1: each ends when the member has what the leader had at its start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct CatchUp {
     target: Index,
     started: Duration,

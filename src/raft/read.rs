@@ -17,7 +17,7 @@ use super::types::{Index, PeerId, Rejected, Tag};
 const READS_WAITING_MAX: usize = 65_536;
 
 /// Who waits for a read index.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Readers {
     /// This peer's own callers.
     own: Vec<Tag>,
@@ -27,7 +27,7 @@ pub struct Readers {
 }
 
 /// A round under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Round {
     /// Its number; a quorum must echo it or a later one.
     pub number: u64,
@@ -38,14 +38,14 @@ pub struct Round {
 }
 
 /// A follower's reads on their way to the leader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Forwarding {
     batch: u64,
     waiting: Vec<Tag>,
     asked: Option<Asked>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asked {
     tags: Vec<Tag>,
     since: Duration,

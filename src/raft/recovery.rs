@@ -6,12 +6,15 @@
 //! **The protocol.** Every survivor of generation g *promises* one winner of a later generation p: from then on its peer
 //! of g takes no further part (it neither votes, nor appends, nor answers), and the survivor promises nothing at or below
 //! p again. Once all survivors have promised, the winner, and nobody else, begins p as its only voter, with its whole
-//! log as the founding state.
+//! log as the founding state. The survivors are the members that are not proven dead. A peer that the newest
+//! configuration leaves out (the leader that committed it, say) is one more if no surviving member's log reaches as far, and
+//! there is one: it promises as they do.
 //!
 //! **Why no generation has two winners.** Let W begin p. Every member of its plan that was not proven dead had promised
-//! (p, W), W itself among them. Let V ≠ W begin p too. V is a member of the newest configuration that W's plan knew (what
-//! was made without those members is the next paragraph's matter); had it been proven dead it could not begin anything,
-//! so it had promised (p, W), and a peer promises one winner of a generation only. Nor can an older attempt come late: a plan's generation is above everything
+//! (p, W), W itself among them. Let V ≠ W begin p too. If V is a member of the newest configuration that W's plan knew (what
+//! was made without those members is the next paragraph's matter), then, since the dead begin nothing, it had promised
+//! (p, W), and a peer promises one winner of a generation only. If it is one that this configuration leaves out, its own plan
+//! had a survivor among the members, whose promise (p, V) denied W its own, or W was that survivor. Nor can an older attempt come late: a plan's generation is above everything
 //! that its survivors have promised or belong to, so a winner of p that has not begun yet and takes part in a plan for
 //! p + 1 never begins p, and one that has begun refuses the promise. That is why an attempt that was broken off needs
 //! no taking up: the next one simply goes one generation higher, and may choose the better log.
@@ -27,6 +30,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::node::Raft;
@@ -83,6 +87,9 @@ pub struct Testimony {
     pub id: PeerId,
     /// Which process it is.
     pub place: Place,
+    /// How it is reached, as configurations have it. The newest may lack it: see [`RecoveryPlan::members`].
+    #[serde(default)]
+    pub contact: Bytes,
     /// It coordinates a recovery right now.
     pub recovers: bool,
     /// Its part in consensus, if it has one.
@@ -121,11 +128,13 @@ pub enum Fate {
     Dead(Evidence),
 }
 
-/// A member of the newest configuration, as the plan sees it.
+/// Somebody whose fate a recovery must know, as the plan sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fated {
     /// Which process it is.
     pub place: Place,
+    /// How it is reached; empty of the dead.
+    pub contact: Bytes,
     /// Whether it votes, or merely follows.
     pub votes: bool,
     /// What became of it.
@@ -145,7 +154,8 @@ pub struct RecoveryPlan {
     pub position: Position,
     /// A term that no survivor has passed; the new generation's terms come after it.
     pub term: Term,
-    /// Every member of the newest configuration.
+    /// Every member of the newest configuration; and the winner, if that is one that this configuration leaves out, whose
+    /// last entries no surviving member has.
     pub members: BTreeMap<PeerId, Fated>,
 }
 
@@ -299,16 +309,27 @@ impl Inquest<'_> {
     fn plan(&self) -> Result<RecoveryPlan, RecoveryRefused> {
         // Its configuration is the newest that was committed, or a later one: the log that an election would choose
         // has every committed entry that any of these logs has.
-        let newest = self.accounts.iter().map(|(_, account)| *account);
-        let newest = newest.max_by_key(|account| account.position);
-        let newest = newest.ok_or(RecoveryRefused::NoReplica)?;
+        let newest = self.accounts.iter();
+        let newest = newest.max_by_key(|(_, account)| account.position);
+        let (said, newest) = newest.ok_or(RecoveryRefused::NoReplica)?;
         let configuration = &newest.configuration;
         if newest.position.index == 0 {
             return Err(RecoveryRefused::NoState);
         }
         self.majority_is_lost(configuration)?;
         self.dead_are_dead(configuration)?;
-        let members = self.members(configuration)?;
+        let mut members = self.members(configuration)?;
+        let survivors = members.values().filter_map(|member| match &member.fate {
+            Fate::Survives(account) => Some(account.position),
+            Fate::Dead(_) => None,
+        });
+        // Of several that were left out a member's one promise chooses one: without any, two could begin.
+        if survivors
+            .max()
+            .is_some_and(|reached| reached < newest.position)
+        {
+            members.insert(said.id, survivor(said, newest, false));
+        }
         let name = || self.name(self.own);
         if !members.contains_key(&self.own) {
             return Err(RecoveryRefused::NotMember { name: name() });
@@ -385,10 +406,23 @@ impl Inquest<'_> {
         let (mut members, mut silent) = (BTreeMap::new(), Vec::new());
         for id in configuration.members() {
             let votes = configuration.is_voter(id);
-            match self.fate(id) {
+            if let Some((said, account)) = self.accounts.iter().find(|(said, _)| said.id == id) {
+                members.insert(id, survivor(said, account, votes));
+                continue;
+            }
+            match self.death(id).map(Fate::Dead) {
                 Some(fate) => {
-                    let place = self.places.get(&id).cloned().unwrap_or_default();
-                    let member = Fated { place, votes, fate };
+                    let place = self.places.get(&id).cloned();
+                    let place = place.unwrap_or_else(|| Place {
+                        name: self.name(id),
+                        ..Place::default()
+                    });
+                    let member = Fated {
+                        place,
+                        contact: Bytes::new(),
+                        votes,
+                        fate,
+                    };
                     members.insert(id, member);
                 }
                 None => silent.push((self.name(id), if votes { "voter" } else { "standby" })),
@@ -403,24 +437,29 @@ impl Inquest<'_> {
         }
     }
 
-    fn fate(&self, id: PeerId) -> Option<Fate> {
-        if let Some(account) = self.account(id) {
-            return Some(Fate::Survives(account.clone()));
-        }
-        let place = self.places.get(&id)?;
+    /// Why a member that does not answer counts as dead.
+    fn death(&self, id: PeerId) -> Option<Evidence> {
         // Machines share an id where they were cloned, and names where somebody erred; who listens at the very address
         // of the member, with its name, on its machine, has taken its place.
-        let successor = self.testimonies.get(&place.address).filter(|said| {
-            said.id != id
-                && said.place.name == place.name
-                && said.place.machine == place.machine
-                && said.place.address == place.address
+        let successor = self.places.get(&id).and_then(|place| {
+            let said = self.testimonies.get(&place.address)?;
+            (said.id != id && said.place == *place).then_some(said)
         });
         if let Some(said) = successor {
-            return Some(Fate::Dead(Evidence::Superseded { by: said.id }));
+            return Some(Evidence::Superseded { by: said.id });
         }
-        let vouched = self.dead.contains(&place.name);
-        vouched.then_some(Fate::Dead(Evidence::Operator))
+        // One whose place is not known goes by its incarnation.
+        let vouched = self.dead.contains(&self.name(id));
+        vouched.then_some(Evidence::Operator)
+    }
+}
+
+fn survivor(said: &Testimony, account: &Account, votes: bool) -> Fated {
+    Fated {
+        place: said.place.clone(),
+        contact: said.contact.clone(),
+        votes,
+        fate: Fate::Survives(account.clone()),
     }
 }
 

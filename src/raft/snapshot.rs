@@ -24,7 +24,7 @@ const INCOMING_RESERVE_BYTES_MAX: u64 = 64 << 20;
 /// A snapshot being received.
 ///
 /// Invariant: `data.len() ≤ total`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Incoming {
     /// The leader that sends it. Another leader's encoding of the same state may differ.
     pub from: PeerId,

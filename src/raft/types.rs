@@ -341,7 +341,7 @@ pub struct Envelope {
 ///
 /// There is no "persist first": memory is the only storage, so what a message promises is already recorded when
 /// it is handed out. Answer only what stands here; never answer a proposal at [`Input::Propose`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ready {
     /// Replace the state machine by this snapshot before anything else.
     pub restore: Option<Snapshot>,

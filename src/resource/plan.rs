@@ -34,6 +34,21 @@ const OBJECT_BYTES_MAX: usize = 3 << 19;
 /// What Kubernetes would answer: 400 for what makes no sense, 404, 405, 409 for names taken and revisions passed,
 /// 413 for too much at once, 415 for server-side apply (not served), 422 for broken rules.
 pub fn plan(view: &View, request: &Request, stamp: &mut Stamp<'_>) -> Result<Plan, Status> {
+    plan_again(view, request, stamp, view.revision())
+}
+
+/// Plans a write that was planned before, first at the revision `began`, because another write came between. What came
+/// into being since is none of a request's business that concerns many objects: it would delete what its own first
+/// part had deleted and somebody has made anew.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_again(
+    view: &View,
+    request: &Request,
+    stamp: &mut Stamp<'_>,
+    began: Revision,
+) -> Result<Plan, Status> {
     let resource = &request.resource;
     let kind = registry::find(&resource.group, &resource.version, &resource.plural);
     let kind = kind.ok_or_else(|| Status::not_served(&resource.group, &resource.plural, None))?;
@@ -41,6 +56,7 @@ pub fn plan(view: &View, request: &Request, stamp: &mut Stamp<'_>) -> Result<Pla
         view,
         request,
         kind,
+        began,
     };
     job.check()?;
     match (&request.verb, request.subresource.as_deref()) {
@@ -75,6 +91,8 @@ struct Job<'a> {
     view: &'a View,
     request: &'a Request,
     kind: &'static Kind,
+    /// The revision that the request was first planned at.
+    began: Revision,
 }
 
 /// An object as it was read.

@@ -2,6 +2,10 @@
 //!
 //! Deliberately without Docker and without `kagero dev`, which brings back what is killed.
 
+#![allow(
+    dead_code,
+    reason = "each suite is a crate of its own and uses a part of this"
+)]
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +116,14 @@ impl Machines {
     pub fn lose(&mut self, name: &str, pods: &[Value]) {
         let index = self.all.iter().position(|m| m.name == name).unwrap();
         self.all.remove(index).lose(pods);
+    }
+
+    /// Ends a node's process as a service manager does; its exit code.
+    pub fn stop(&mut self, name: &str) -> Option<i32> {
+        let index = self.all.iter().position(|m| m.name == name).unwrap();
+        let mut machine = self.all.remove(index);
+        signal(machine.child.id(), Signal::TERM);
+        machine.child.wait().unwrap().code()
     }
 
     /// The last lines that a node logged.

@@ -113,6 +113,9 @@ impl Contender {
         let called = self.world.history().moment();
         let answered = send(&client, &name, &request).await;
         let answer = answered.unwrap_or_else(|error| refusal(&request, &error));
+        if let Answer::Written(revision, _) = &answer {
+            self.world.measure_write(*revision);
+        }
         match &answer {
             Answer::Written(revision, content) | Answer::Found(revision, content) => {
                 self.seen.insert(name.clone(), (*revision, content.clone()));

@@ -1,6 +1,7 @@
 //! Clients that use the cluster over HTTP all the time, whatever happens to it, and note what they see.
 
 pub mod contenders;
+pub(crate) mod probe;
 pub mod watchers;
 pub mod writers;
 

@@ -188,8 +188,10 @@ impl Watcher {
             return self.world.report_broken(what);
         };
         match &line {
+            // Whoever asks to go on from 0, where nothing was ever written, is sent the initial objects instead
+            // (Kubernetes: "any" version): that is no place to come back to.
             Line::Bookmark(revision) | Line::InitialEnd(revision) => {
-                self.position = Some(*revision);
+                self.position = Some(*revision).filter(|revision| *revision > 0);
             }
             Line::Added(_, revision, _)
             | Line::Modified(_, revision, _)

@@ -37,6 +37,9 @@ async fn write(world: World, writer: usize) {
             let revision = written["metadata"]["resourceVersion"]
                 .as_str()
                 .and_then(|revision| revision.parse().ok());
+            if let Some(revision) = revision {
+                world.measure_write(revision);
+            }
             let accepted = world.acknowledged().add(&name, revision);
             if let Err(error) = accepted {
                 world.report_broken(error.to_string());

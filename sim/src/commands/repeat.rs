@@ -37,11 +37,21 @@ pub fn repeat(repeat: &Repeat) -> Result<bool> {
         }
         return Ok(true);
     }
-    let mut all = true;
+    let (mut same, mut parted) = (0, 0);
     for seed in repeat.seed..repeat.seed.saturating_add(repeat.seeds) {
-        all &= seed_repeats(repeat.scenario, seed)?;
+        if seed_repeats(repeat.scenario, seed)? {
+            same += 1;
+        } else {
+            parted += 1;
+        }
     }
-    Ok(all)
+    let name = repeat.scenario.name;
+    let last = repeat.seed.saturating_add(repeat.seeds) - 1;
+    println!(
+        "{name}: {same} passed, {parted} failed; seeds {} to {last}, each in two processes",
+        repeat.seed
+    );
+    Ok(parted == 0)
 }
 
 fn seed_repeats(scenario: &Scenario, seed: u64) -> Result<bool> {

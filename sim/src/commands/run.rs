@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use sim::batch::{Job, play_all};
 use sim::coverage::Coverage;
 use sim::faults::Schedule;
 use sim::minimise::minimise;
 use sim::play::{Played, command, play_with};
 use sim::scenarios::{ALL, COVERING_SEEDS, Scenario};
+use sim::tally::{Tally, wall};
 
-use super::{TAIL_LINES, scenario};
+use super::{TAIL_LINES, bar, jobs_at_once, scenario};
 
 /// Larger batches are told of in steps of so many percent where no bar can be drawn.
 const STEP_PERCENT: usize = 5;
@@ -57,6 +58,7 @@ pub struct Run {
 struct Sum {
     runs: usize,
     simulated: Duration,
+    took: Duration,
     failed: Vec<(&'static Scenario, u64, String)>,
     coverage: Coverage,
 }
@@ -75,6 +77,7 @@ pub fn run(run: &Run) -> Result<bool> {
                 scenario,
                 seed,
                 schedule,
+                probed: false,
             })
         })
         .collect();
@@ -90,7 +93,7 @@ pub fn run(run: &Run) -> Result<bool> {
     } else if let (Some(_), Some((scenario, seed))) = (&run.trace, last) {
         write_trace(run, &play_with(scenario, seed, schedule, true))?;
     }
-    tell(&sum)?;
+    tell(run, &sum)?;
     // A schedule that was given, and a scenario that is one of many, need not cover anything.
     if run.schedule.is_none() && run.seeds >= COVERING_SEEDS {
         for scenario in scenarios {
@@ -109,13 +112,11 @@ pub fn run(run: &Run) -> Result<bool> {
 }
 
 fn play(run: &Run, jobs: &[Job<'_>]) -> Result<Sum> {
-    let at_once = run
-        .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let bar = std::io::stderr().is_terminal().then(|| bar(jobs.len()));
+    let began = wall();
     let mut sum = Sum::default();
     let mut failure = None;
-    play_all(jobs, at_once, |job, played| {
+    play_all(jobs, jobs_at_once(run.jobs), |job, played| {
         sum.add(job, &played);
         let result = report(run, job, &played, jobs.len(), &sum, bar.as_ref());
         failure = result.err();
@@ -124,15 +125,8 @@ fn play(run: &Run, jobs: &[Job<'_>]) -> Result<Sum> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
+    sum.took = began.elapsed();
     failure.map_or(Ok(sum), Err)
-}
-
-fn bar(length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    let template = "{bar:30.cyan} {pos}/{len} {msg} {elapsed} (left: {eta})";
-    let style = ProgressStyle::with_template(template);
-    bar.set_style(style.expect("the template names known fields"));
-    bar
 }
 
 impl Sum {
@@ -255,14 +249,25 @@ fn explain(run: &Run, scenario: &'static Scenario, seed: u64) -> Result<()> {
     Ok(())
 }
 
-fn tell(sum: &Sum) -> Result<()> {
+/// Says what happened in all runs together, and last, in a line that `tests/run` reads, what came of them.
+fn tell(run: &Run, sum: &Sum) -> Result<()> {
     let mut out = std::io::stdout().lock();
     write!(out, "{}", sum.coverage)?;
-    writeln!(out, "{} runs: {}", sum.runs, sum.figures())?;
     for (scenario, seed, failure) in &sum.failed {
         let first = failure.lines().next().unwrap_or_default();
         writeln!(out, "failed: {} {seed}: {first}", scenario.name)?;
     }
+    let name = run.scenario.map_or("every scenario", |one| one.name);
+    let tally = Tally {
+        first: run.seed,
+        seeds: run.seeds,
+        passed: (sum.runs - sum.failed.len()) as u64,
+        failed: sum.failed.len() as u64,
+        simulated: sum.simulated,
+        took: sum.took,
+    };
+    let faults = sum.coverage.sum("fault");
+    writeln!(out, "{name}: {tally}, {faults} faults")?;
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! The simulated edges of a node.
 
 mod clock;
+mod cloud;
 mod gate;
 mod network;
 mod objects;
 mod runtime;
 
 pub use clock::{EPOCH_SECONDS, SimClock};
+pub use cloud::SimCloud;
 pub use gate::Gate;
 pub use network::{Cuts, SimNetwork};
 pub use objects::{Bucket, SimObjects};

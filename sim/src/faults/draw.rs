@@ -11,6 +11,12 @@ use super::{Fault, Pattern, Planned, Schedule, Target};
 
 /// Sets the schedule's chance apart from the world's, which comes from the same seed.
 const STREAM: u64 = 0xfa17_5c4e_d01e_0001;
+/// Sets noticed evictions apart from all else that is drawn: with them or without, the other faults are the same.
+const NOTICE_STREAM: u64 = 0xfa17_5c4e_d01e_0002;
+/// Between two noticed evictions.
+const NOTICE_PAUSE_MS: (u64, u64) = (3_000, 20_000);
+/// How long ahead clouds announce them: GCP and Azure 30 s, AWS 120 s, and some not at all; with their shares, percent.
+const NOTICES: [(u32, u32); 3] = [(30, 60), (120, 20), (0, 20)];
 /// Between two groups of faults; short enough that they overlap most of the time.
 const PAUSE_MS: (u64, u64) = (200, 6_000);
 /// From less than an election to more than the 15 s after which a silent node's pods are replaced.
@@ -33,6 +39,8 @@ pub struct Shape {
     pub machines: u8,
     /// No fault begins later, milliseconds.
     pub last_ms: u64,
+    /// Whether there are noticed evictions, too.
+    pub notices: bool,
 }
 
 impl Shape {
@@ -41,6 +49,15 @@ impl Shape {
         Self {
             machines,
             last_ms: 60_000,
+            notices: false,
+        }
+    }
+
+    /// The same minute with noticed evictions beside.
+    pub fn noticed(machines: u8) -> Self {
+        Self {
+            notices: true,
+            ..Self::storm(machines)
         }
     }
 }
@@ -56,6 +73,10 @@ pub fn draw(seed: u64, shape: &Shape) -> Schedule {
     while at < shape.last_ms {
         drawer.group(at);
         at += drawer.within(PAUSE_MS.0, PAUSE_MS.1);
+    }
+    if shape.notices {
+        drawer.chance = StdRng::seed_from_u64(seed ^ NOTICE_STREAM);
+        drawer.notices();
     }
     Schedule::new(drawer.faults)
 }
@@ -120,6 +141,22 @@ impl Drawer {
         };
         let target = self.target();
         self.add(at, fault, target, for_ms, Pattern::Single);
+    }
+
+    fn notices(&mut self) {
+        let mut at = self.within(0, NOTICE_PAUSE_MS.1);
+        while at < self.shape.last_ms {
+            let mut left = self.chance.random_range(0..100_u32);
+            let drawn = NOTICES.iter().find(|(_, share)| {
+                let found = left < *share;
+                left = left.saturating_sub(*share);
+                found
+            });
+            let (seconds, _) = drawn.expect("the shares are a hundred");
+            let (target, for_ms) = (self.target(), self.lasting());
+            self.add(at, Fault::Notice(*seconds), target, for_ms, Pattern::Single);
+            at += self.within(NOTICE_PAUSE_MS.0, NOTICE_PAUSE_MS.1);
+        }
     }
 
     fn target(&mut self) -> Target {
@@ -191,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_its_schedule_and_all_kinds_are_drawn() {
-        let shape = Shape::storm(6);
+        let shape = Shape::noticed(6);
         assert_eq!(draw(7, &shape), draw(7, &shape));
         assert_ne!(draw(7, &shape), draw(8, &shape));
         let drawn: Vec<Planned> = (0..40)
@@ -201,5 +238,17 @@ mod tests {
         assert_eq!(faults, BTreeSet::from(FAULTS));
         let patterns: BTreeSet<Pattern> = drawn.iter().map(|planned| planned.pattern).collect();
         assert_eq!(patterns, BTreeSet::from(Pattern::ALL));
+    }
+
+    #[test]
+    fn notices_come_beside_the_same_other_faults() {
+        for seed in 0..40 {
+            let with = draw(seed, &Shape::noticed(6));
+            let others = with.faults().iter().copied();
+            let others = others.filter(|planned| !matches!(planned.fault, Fault::Notice(_)));
+            let without = draw(seed, &Shape::storm(6));
+            assert_eq!(Schedule::new(others.collect()), without);
+            assert!(with.len() > without.len());
+        }
     }
 }

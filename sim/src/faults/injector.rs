@@ -21,6 +21,9 @@ const UNHEARD_MAX: Duration = Duration::from_secs(8);
 /// Two faults of a machine so close to each other may count as one silence.
 const BREATH: Duration = Duration::from_secs(10);
 
+/// A machine whose time has come is taken away as soon as it is safe; looked at this often.
+const EVICT_AGAIN: Duration = Duration::from_secs(1);
+
 /// The faults of one schedule, as they are done.
 pub struct Injector {
     began: Duration,
@@ -37,6 +40,8 @@ struct Active {
     fault: Fault,
     machine: String,
     until: Duration,
+    /// How long the machine is away afterwards, where it goes.
+    away: Duration,
 }
 
 impl Injector {
@@ -58,11 +63,16 @@ impl Injector {
 
     /// The next thing to do now, if any. To be called again once it is done.
     pub fn next(&mut self, now: Duration, world: &World) -> Option<Deed> {
-        let over = self.active.iter().position(|active| active.until <= now);
-        if let Some(at) = over {
-            let Active { fault, machine, .. } = self.active.remove(at);
-            self.heard_again.insert(machine.clone(), now);
-            return Some(undo(fault, machine));
+        while let Some(at) = self.active.iter().position(|active| active.until <= now) {
+            let over = self.active.remove(at);
+            if matches!(over.fault, Fault::Notice(_)) {
+                if let Some(deed) = self.take_away(over, now, world) {
+                    return Some(deed);
+                }
+                continue;
+            }
+            self.heard_again.insert(over.machine.clone(), now);
+            return Some(undo(over.fault, over.machine));
         }
         while let Some(next) = self
             .due
@@ -110,6 +120,32 @@ impl Injector {
         majority_survives(world, machine, hampered)
     }
 
+    /// Takes away the machine whose end was announced, unless it was lost before, if that is safe; else later.
+    fn take_away(&mut self, noticed: Active, now: Duration, world: &World) -> Option<Deed> {
+        let Active { machine, away, .. } = &noticed;
+        if !world.machine(machine).cloud().is_announced() {
+            return None;
+        }
+        let mut others = self.active.iter();
+        let busy = others.any(|active| active.machine == *machine && active.fault.hampers());
+        if busy || !world.is_running(machine) || !self.is_safe(machine, world) {
+            let until = now + EVICT_AGAIN;
+            self.active.push(Active { until, ..noticed });
+            return None;
+        }
+        let machine = machine.clone();
+        let part = role(&machine, world);
+        world.count(&format!("notice: taken away as {part}"), 1);
+        world.note_at(now, &format!("{machine} is taken away as {part}"));
+        self.active.push(Active {
+            fault: Fault::Lose,
+            machine: machine.clone(),
+            until: now + *away,
+            away: Duration::ZERO,
+        });
+        Some(done(Fault::Lose, machine))
+    }
+
     fn begin(&mut self, planned: &Planned, machine: String, now: Duration, world: &World) -> Deed {
         let Planned { fault, for_ms, .. } = *planned;
         world.count(&format!("fault: {}", fault.name()), 1);
@@ -117,14 +153,23 @@ impl Injector {
         world.note_at(now, &format!("planned {planned} hits {machine}"));
         let heard = self.heard_again.get(&machine);
         let again = heard.is_some_and(|heard| now < *heard + BREATH);
-        if fault.hampers() && (millis(for_ms) > UNHEARD_MAX || again) {
+        let noticed = match fault {
+            Fault::Notice(seconds) => Some(Duration::from_secs(seconds.into())),
+            _ => None,
+        };
+        if noticed.is_some() || fault.hampers() && (millis(for_ms) > UNHEARD_MAX || again) {
             world.disturb(&machine);
+        }
+        if noticed.is_some() {
+            let part = role(&machine, world);
+            world.count(&format!("notice: to {part}"), 1);
         }
         if fault != Fault::Restart {
             self.active.push(Active {
                 fault,
                 machine: machine.clone(),
-                until: now + millis(for_ms),
+                until: now + noticed.unwrap_or(millis(for_ms)),
+                away: millis(for_ms),
             });
         }
         done(fault, machine)
@@ -138,6 +183,7 @@ const fn millis(millis: u64) -> Duration {
 fn done(fault: Fault, machine: String) -> Deed {
     match fault {
         Fault::Lose => Deed::LoseMachine(machine),
+        Fault::Notice(seconds) => Deed::Announce(machine, Duration::from_secs(seconds.into())),
         Fault::Restart => Deed::RestartProcess(machine),
         Fault::CutOff => Deed::CutOff(machine),
         Fault::Mute => Deed::Mute(machine),
@@ -152,10 +198,31 @@ fn undo(fault: Fault, machine: String) -> Deed {
     match fault {
         Fault::Lose => Deed::ReturnMachine(machine),
         Fault::Restart => unreachable!("a restart has no duration"),
+        Fault::Notice(_) => unreachable!("a machine is taken away after its notice"),
         Fault::CutOff | Fault::Mute | Fault::Deaf => Deed::Heal(machine),
         Fault::Slow(_) => Deed::Slow(machine, 0),
         Fault::Pause => Deed::Resume(machine),
         Fault::Skew { jump_ms, .. } => Deed::Skew(machine, 100, -i64::from(jump_ms)),
+    }
+}
+
+/// What part a machine has now, in a word.
+fn role(machine: &str, world: &World) -> &'static str {
+    let Some(leader) = leader(world) else {
+        return "anybody";
+    };
+    if leader == machine {
+        return "leader";
+    }
+    let id = world.incarnations().get(machine).copied();
+    let known = world.known();
+    let configuration = known
+        .get(&leader)
+        .map(|known| &known.standing.configuration);
+    match (id, configuration) {
+        (Some(id), Some(all)) if all.is_voter(id) => "voter",
+        (Some(id), Some(all)) if all.learners.contains(&id) => "standby",
+        _ => "worker",
     }
 }
 
@@ -168,8 +235,13 @@ fn find(target: Target, world: &World) -> Option<String> {
             .map(str::to_owned);
     }
     let leader = leader(world)?;
-    let known = world.known();
-    let configuration = &known.get(&leader)?.standing.configuration;
+    let mut configuration = None;
+    world.for_each_known(|name, known, _| {
+        if name == leader {
+            configuration = Some(known.standing.configuration.clone());
+        }
+    });
+    let configuration = configuration?;
     let incarnations = world.incarnations();
     let those = |wanted: &dyn Fn(&PeerId) -> bool| -> Vec<String> {
         let others = incarnations.iter().filter(|(name, _)| **name != leader);

@@ -1,8 +1,7 @@
 //! Faults as plain data: what happens to whom, when, and for how long.
 //!
 //! A schedule is drawn from the seed before the run (`draw.rs`), printed, parsed and shrunk as text (`text.rs`), and done
-//! by the driver (`injector.rs`). Whom a fault hits may be a role: it is looked up when its time has come. Deliberately
-//! without noticed evictions: the product has no door yet at which a notice could be given.
+//! by the driver (`injector.rs`). Whom a fault hits may be a role: it is looked up when its time has come.
 
 pub mod draw;
 pub mod injector;
@@ -17,6 +16,8 @@ pub use text::ParseError;
 pub enum Fault {
     /// It vanishes without a word, and its containers with it; then it comes back empty.
     Lose,
+    /// Its cloud announces that it vanishes in so many seconds, and then it does. It is away for the fault's duration.
+    Notice(u32),
     /// Its process dies and another starts in its place at once; its containers live on. Has no duration.
     Restart,
     /// No word passes between it and other machines, either way. Clients still reach it.
@@ -123,6 +124,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lose => "lose",
+            Self::Notice(_) => "notice",
             Self::Restart => "restart",
             Self::CutOff => "cut-off",
             Self::Mute => "mute",
@@ -135,7 +137,7 @@ impl Fault {
 
     /// Whether a voter that suffers it may fail to do its part.
     pub fn hampers(self) -> bool {
-        !matches!(self, Self::Skew { .. })
+        !matches!(self, Self::Skew { .. } | Self::Notice(_))
     }
 }
 
@@ -162,6 +164,6 @@ impl Pattern {
 }
 
 /// Every kind of fault that schedules are drawn from, by name.
-pub const FAULTS: [&str; 8] = [
-    "lose", "restart", "cut-off", "mute", "deaf", "slow", "pause", "skew",
+pub const FAULTS: [&str; 9] = [
+    "lose", "notice", "restart", "cut-off", "mute", "deaf", "slow", "pause", "skew",
 ];

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use kagero::actors::raft_peer::Standing;
 use kagero::raft::{Configuration, PeerId, Term};
 
 use crate::world::World;
@@ -18,15 +19,22 @@ pub fn majority_survives(world: &World, machine: &str, hampered: impl Fn(&str) -
         .filter(|(name, _)| *name != machine && !hampered(name))
         .map(|(_, id)| *id)
         .collect();
-    let known = world.known();
-    let replicas: Vec<Replica<'_>> = known
-        .iter()
-        .filter(|(name, _)| !hampered(name))
-        .map(|(_, known)| Replica {
-            term: known.standing.term,
-            configuration: &known.standing.configuration,
-        })
-        .collect();
+    let mut held = Vec::new();
+    world.for_each_known(|name, known, _| {
+        if !hampered(name) {
+            let Standing {
+                term,
+                configuration,
+                ..
+            } = &known.standing;
+            held.push((*term, configuration.clone()));
+        }
+    });
+    let replicas = held.iter().map(|(term, configuration)| Replica {
+        term: *term,
+        configuration,
+    });
+    let replicas: Vec<Replica<'_>> = replicas.collect();
     keeps_majority(&replicas, &able)
 }
 

@@ -18,6 +18,7 @@ impl fmt::Display for Fault {
         let name = self.name();
         match self {
             Self::Slow(millis) => write!(f, "{name}:{millis}"),
+            Self::Notice(seconds) => write!(f, "{name}:{seconds}"),
             Self::Skew { percent, jump_ms } => write!(f, "{name}:{percent}:{jump_ms}"),
             _ => f.write_str(name),
         }
@@ -62,6 +63,7 @@ fn fault(text: &str) -> Option<Fault> {
     let mut number = || words.next()?.parse::<i32>().ok();
     let fault = match name {
         "lose" => Fault::Lose,
+        "notice" => Fault::Notice(number()?.try_into().ok()?),
         "restart" => Fault::Restart,
         "cut-off" => Fault::CutOff,
         "mute" => Fault::Mute,
@@ -131,8 +133,10 @@ mod tests {
     #[test]
     fn what_is_printed_is_what_is_read() {
         for seed in 0..50 {
-            let schedule = draw(seed, &Shape::storm(7));
-            assert_eq!(schedule.to_string().parse(), Ok(schedule));
+            for shape in [Shape::storm(7), Shape::noticed(7)] {
+                let schedule = draw(seed, &shape);
+                assert_eq!(schedule.to_string().parse(), Ok(schedule));
+            }
         }
         assert!("12 lose nobody 3 single".parse::<Schedule>().is_err());
         assert!("12 lose leader 3 single more".parse::<Schedule>().is_err());

@@ -1,5 +1,6 @@
 //! Ten machines, three voters: every 20 s the machine of a voter vanishes, the leader's as often as any. By then the one
-//! lost before has been replaced, so the quorum is never lost; the machines come back later, as standbys or workers.
+//! lost before has been replaced, so the quorum is never lost; the machines come back later, as standbys or workers. The same
+//! with notices: by the time that the machine goes it neither leads nor votes, and nobody misses it.
 
 use std::time::Duration;
 
@@ -27,7 +28,18 @@ pub(super) fn plan(seed: u64) -> Plan {
     }
 }
 
+/// How long ahead an eviction is announced, where it is: half of what the clouds give.
+const NOTICE: Duration = Duration::from_secs(12);
+
 pub(super) async fn play(world: World) -> turmoil::Result {
+    evict(world, false).await
+}
+
+pub(super) async fn play_noticed(world: World) -> turmoil::Result {
+    evict(world, true).await
+}
+
+async fn evict(world: World, announced: bool) -> turmoil::Result {
     let first = formed(&world).await;
     deploy(&world, &world.client(&first), PODS).await?;
     for turn in 1..=EVICTIONS {
@@ -39,10 +51,25 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         if !majority_without(&world, &lost) {
             return Err(format!("eviction {turn}, of {lost}, would take the quorum").into());
         }
+        let elections = world.raft_events("pre_vote");
+        if announced {
+            world.count("fault: notice", 1);
+            world.inflict(Fault::Announce(lost.clone(), NOTICE));
+            tokio::time::sleep(NOTICE).await;
+            let leader = leader(&world).ok_or("nobody leads at the deadline")?;
+            if self::voters(&world, &leader)?.contains(&lost) {
+                return Err(format!("{lost} still votes at its deadline").into());
+            }
+        }
         world.count("fault: lose", 1);
         world.inflict(Fault::LoseMachine(lost.clone()));
         tokio::task::spawn_local(come_back(world.clone(), lost.clone()));
         tokio::time::sleep(SERVES_AGAIN).await;
+        if announced && world.raft_events("pre_vote") != elections {
+            return Err(
+                format!("an election around the end of {lost}, which was announced").into(),
+            );
+        }
         let again = leader(&world).filter(|again| *again != lost);
         let again =
             again.ok_or_else(|| format!("no leader {SERVES_AGAIN:?} after eviction {turn}"))?;

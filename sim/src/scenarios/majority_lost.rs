@@ -29,6 +29,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     // Two that were called dead and live would be a majority of their generation as soon as they hear each other, and
     // what they acknowledged would be lost: that operator's word was not true. One alone can do nothing.
     let lives = world.chance(0..=1) == 1;
+    world.measure_disaster();
     for (at, name) in others.iter().enumerate() {
         world.disturb(name);
         world.inflict(if lives && at == 0 {
@@ -45,6 +46,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     let mut recover = json!({ "dead": others });
     let plan = post(&world, &survivor, recover.clone()).await?;
     recover["confirm"] = plan["confirm"].clone();
+    world.measure_recovery();
     let recovered = post(&world, &survivor, recover).await?;
     if recovered["record"]["winner"] != survivor.as_str() {
         return Err(format!("another log won: {recovered}").into());

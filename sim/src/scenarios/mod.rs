@@ -9,6 +9,7 @@ mod evict_in_turn;
 mod follower_lost;
 mod leader_lost;
 mod majority_lost;
+mod noticed_eviction;
 mod partition;
 mod process_restarts;
 mod rolling_update;
@@ -16,6 +17,7 @@ mod spot_storm;
 pub(crate) mod steps;
 mod ten_nodes;
 mod voter_demoted;
+mod voters_moved_on;
 
 use std::time::Duration;
 
@@ -97,6 +99,11 @@ pub const ALL: &[Scenario] = &[
         "a voter is cut off until a standby has its place, and goes on as a worker"
     ),
     scenario!(
+        voters_moved_on,
+        10,
+        "a voter is cut off until no voter that it knew is one; it must not recover the living cluster away"
+    ),
+    scenario!(
         majority_lost,
         3,
         "both followers are lost, or one called dead: an operator recovers, they join the new generation"
@@ -116,11 +123,32 @@ pub const ALL: &[Scenario] = &[
         play: |world| Box::pin(spot_storm::play(world)),
     },
     Scenario {
+        name: "noticed_eviction",
+        about: "the leader's machine goes away 30 s after a notice: another leads, votes and serves before",
+        plan: |seed| Plan::of(seed, noticed_eviction::MACHINES),
+        covers: &[],
+        play: |world| Box::pin(noticed_eviction::play(world)),
+    },
+    Scenario {
+        name: "noticed_storm",
+        about: "a spot_storm in which the clouds announce some evictions, 0, 30 or 120 s ahead",
+        plan: spot_storm::noticed_plan,
+        covers: spot_storm::NOTICED_COVERS,
+        play: |world| Box::pin(spot_storm::play(world)),
+    },
+    Scenario {
         name: "evict_in_turn",
         about: "of ten machines a voter vanishes every 20 s; the quorum is never lost",
         plan: evict_in_turn::plan,
         covers: &["fault: lose"],
         play: |world| Box::pin(evict_in_turn::play(world)),
+    },
+    Scenario {
+        name: "evict_in_turn_noticed",
+        about: "of ten machines a voter goes every 20 s, 12 s after a notice; nobody misses it",
+        plan: evict_in_turn::plan,
+        covers: &["fault: notice", "fault: lose"],
+        play: |world| Box::pin(evict_in_turn::play_noticed(world)),
     },
 ];
 

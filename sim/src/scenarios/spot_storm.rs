@@ -42,12 +42,33 @@ pub(super) const COVERS: &[&str] = &[
     "client: conflict",
 ];
 
+/// What a batch with notices must have seen.
+pub(super) const NOTICED_COVERS: &[&str] = &[
+    "fault: notice",
+    "fault: lose",
+    "notice: to leader",
+    "notice: to voter",
+    "notice: to standby",
+    "notice: to worker",
+    "notice: taken away as worker",
+    "membership: joint change",
+];
+
 pub(super) fn plan(seed: u64) -> Plan {
+    plan_of(seed, Shape::storm, LIMIT)
+}
+
+/// The same storm with evictions that are announced beside; a notice may be two minutes long.
+pub(super) fn noticed_plan(seed: u64) -> Plan {
+    plan_of(seed, Shape::noticed, LIMIT + Duration::from_secs(120))
+}
+
+fn plan_of(seed: u64, shape: fn(u8) -> Shape, limit: Duration) -> Plan {
     // Neighbouring seeds differ in size, so that a small batch has all of them.
     let machines = MACHINES.0 + seed % (MACHINES.1 - MACHINES.0 + 1);
-    let shape = Shape::storm(u8::try_from(machines).expect("at most ten"));
+    let shape = shape(u8::try_from(machines).expect("at most ten"));
     Plan {
-        limit: LIMIT,
+        limit,
         schedule: draw(seed, &shape),
         ..Plan::of(seed, usize::try_from(machines).expect("at most ten"))
     }

@@ -15,10 +15,13 @@ pub const PODS: &str = "/api/v1/namespaces/default/pods";
 
 /// The node that leads with a complete view, if exactly one claims to.
 pub fn leader(world: &World) -> Option<String> {
-    let known = world.known();
-    let mut leaders = known.iter().filter(|(_, known)| known.standing.leads);
-    let (name, _) = leaders.next()?;
-    leaders.next().is_none().then(|| name.clone())
+    let mut leaders = Vec::new();
+    world.for_each_known(|name, known, _| {
+        if known.standing.leads {
+            leaders.push(name.to_owned());
+        }
+    });
+    leaders.pop().filter(|_| leaders.is_empty())
 }
 
 /// Waits for a leader and the default namespace; gives the leader.

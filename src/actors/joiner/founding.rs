@@ -6,21 +6,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix::prelude::*;
 use rand::RngCore;
+use tokio::time::Instant;
 
-use super::super::formation::{ask_to_form, founding_configuration, have_answered, majority};
+use super::super::formation::{
+    Formed, ask_to_form, founding_configuration, have_answered, majority,
+};
 use super::super::wire::Identity;
-use super::Joiner;
 use super::restoring::{Asking, Begin};
+use super::{Joiner, end};
 use crate::raft::{ClusterId, Configuration, PeerId};
 
 /// An attempt to found ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Founded {
-    cluster: ClusterId,
-    configuration: Configuration,
+pub(super) struct Founded {
+    pub(super) cluster: ClusterId,
+    pub(super) configuration: Configuration,
     /// Who belongs to it now, this node included.
-    accepted: BTreeSet<PeerId>,
+    pub(super) accepted: BTreeSet<PeerId>,
+    /// Somebody knows of a living cluster.
+    pub(super) vetoed: bool,
 }
 
 impl Joiner {
@@ -98,11 +103,13 @@ impl Joiner {
         let me = ctx.address();
         let founding = async move {
             let mut accepted = BTreeSet::from([own]);
-            accepted.extend(asked.await);
+            let formed = asked.await;
+            accepted.extend(formed.accepted);
             me.do_send(Founded {
                 cluster,
                 configuration,
                 accepted,
+                vetoed: formed.vetoed,
             });
         };
         ctx.spawn(founding.into_actor(self));
@@ -114,7 +121,7 @@ impl Joiner {
         identities: &BTreeMap<String, Identity>,
         cluster: ClusterId,
         configuration: &Configuration,
-    ) -> impl Future<Output = Vec<PeerId>> + use<> {
+    ) -> impl Future<Output = Formed> + use<> {
         let own = self.introduction.id;
         let others = identities.iter().filter(|(_, who)| who.id != own);
         let others = others.map(|(address, who)| (who.id, address.clone()));
@@ -139,14 +146,13 @@ impl Joiner {
         let missing = missing.map(|(address, who)| (address.clone(), who.clone()));
         let asked = self.form(&missing.collect(), cluster, &configuration);
         ctx.spawn(asked.into_actor(self).map(|_, _, _| ()));
-        self.tell_stillborn(identities, &configuration);
+        self.end_if_stillborn(identities, &configuration);
     }
 
-    /// Says once that a majority of the founders was replaced before a leader spoke: without them nobody can ever be
-    /// elected. This process could give its part up (it has promised nothing that outlives them), but only by ending,
-    /// as every process of ours may at any time; so that is its operator's or supervisor's to do.
-    fn tell_stillborn(
-        &mut self,
+    /// Ends this process if a majority of the founders was replaced before a leader spoke: without them nobody can ever be
+    /// elected. It gives up its part, which promised nothing that outlives them.
+    pub(super) fn end_if_stillborn(
+        &self,
         identities: &BTreeMap<String, Identity>,
         configuration: &Configuration,
     ) {
@@ -155,10 +161,10 @@ impl Joiner {
         let free = |who: &&Identity| who.cluster.is_none() || who.cluster == own;
         let free = identities.values().filter(free).map(|who| who.id);
         let voters = configuration.voters.intersection(&free.collect()).count();
-        if all_answered && voters < majority(configuration) && !self.stillborn_told {
-            self.stillborn_told = true;
-            tracing::error!(
-                "the founders of this cluster died before it had a leader: restart this node"
+        if all_answered && voters < majority(configuration) {
+            end(
+                &self.ended,
+                "the founders of its cluster died before it had a leader",
             );
         }
     }
@@ -173,10 +179,18 @@ impl Handler<Founded> for Joiner {
             cluster,
             configuration,
             accepted,
+            vetoed,
         }: Founded,
         _: &mut Self::Context,
     ) {
         self.busy = false;
+        if vetoed && self.cluster().is_none() {
+            // Whoever has accepted meanwhile must not win this node over: it is as if it had been called itself.
+            tracing::warn!("a seed knows of a living cluster: no new one is founded");
+            self.founding = None;
+            self.missed_by = Some((String::new(), Instant::now()));
+            return;
+        }
         // With fewer than a majority the cluster could never elect a leader; nobody else may found it either, so the
         // seeds are asked again, and those that accepted have a cluster to be joined once it lives.
         let voters = configuration.voters.intersection(&accepted).count();

@@ -6,9 +6,11 @@ use actix::prelude::*;
 
 use super::*;
 use crate::actors::formation::founding_configuration;
+use crate::actors::raft_peer::survivor::{MakePromise, Promise};
 use crate::actors::testing::host::contact;
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
+use crate::actors::testing::seed::answer_who;
 
 const OURS: u64 = 1;
 const OTHERS: u64 = 2;
@@ -19,6 +21,10 @@ fn cluster(id: u64) -> ClusterId {
 
 /// The joiner of node `me`, with all three seeds.
 fn joiner(me: u16) -> Joiner {
+    joiner_on(&Wires::default(), me)
+}
+
+fn joiner_on(wires: &Wires, me: u16) -> Joiner {
     let introduction = Introduction {
         id: PeerId(me.into()),
         contact: contact(me),
@@ -26,7 +32,7 @@ fn joiner(me: u16) -> Joiner {
         init: false,
         voters_wanted: 3,
     };
-    let caller = Caller::new(Wires::default().network()).start();
+    let caller = Caller::new(wires.network()).start();
     let entropy = Entropy::from_seed(1);
     Joiner::new(introduction, caller, silent_peer().recipient(), entropy)
 }
@@ -45,6 +51,8 @@ fn answers(said: &[(u16, u64, Option<u64>, bool)]) -> BTreeMap<String, Identity>
                 cluster,
                 leader,
                 apis,
+                members: Vec::new(),
+                called: false,
             },
         )
     };
@@ -163,6 +171,30 @@ async fn a_later_generation_is_adopted_and_an_earlier_one_is_not() {
     }
 }
 
+/// By default every machine's API has the same address, which leads back to the one that asks.
+#[actix::test]
+async fn a_client_is_never_passed_on_to_the_node_itself() {
+    let own = contact(1).api;
+    let cases = [
+        (vec![own.clone()], vec![own.clone()], vec![]),
+        (
+            vec![own.clone()],
+            vec!["b".to_owned()],
+            vec!["b".to_owned()],
+        ),
+        (vec![own, "a".to_owned()], vec![], vec!["a".to_owned()]),
+    ];
+    for (second, third, expected) in cases {
+        let wires = Wires::default();
+        let joiner = joiner_on(&wires, 1).start();
+        let said = answers(&[(2, 2, Some(OURS), true), (3, 3, Some(OURS), true)]);
+        for (who, apis) in said.into_values().zip([second, third]) {
+            answer_who(&wires, Identity { apis, ..who });
+        }
+        assert_eq!(joiner.send(FindApis).await.unwrap(), expected);
+    }
+}
+
 #[actix::test]
 async fn every_seed_is_asked_in_turn() {
     let mut joiner = joiner(1);
@@ -224,10 +256,123 @@ async fn nobody_founds_beside_a_cluster_whose_leader_called() {
     let all_empty = answers(&[empty(1), empty(2), empty(3)]);
     let mut joiner = joiner(1);
     assert_eq!(joiner.next(&all_empty), Next::Found);
-    joiner.missed_by = Some(contact(4).address);
+    tokio::time::pause();
+    joiner.missed_by = Some((contact(4).address, Instant::now()));
     assert_eq!(joiner.next(&all_empty), Next::Wait);
+    joiner.introduction.init = true;
+    assert_eq!(joiner.next(&all_empty), Next::Wait, "not alone either");
+    joiner.introduction.init = false;
     let with_leader = answers(&[empty(1), empty(2), empty(3), (4, 4, Some(OTHERS), true)]);
     assert_eq!(joiner.next(&with_leader), at(4));
+    // That leader is gone too, and nobody has taken its place.
+    tokio::time::advance(Duration::from_millis(CALL_LASTS_MS)).await;
+    assert_eq!(joiner.next(&all_empty), Next::Found);
+}
+
+/// Its leader reached one seed in time, and not the founder.
+#[actix::test]
+async fn a_seed_that_was_called_helps_nobody_to_found() {
+    tokio::time::pause();
+    let empty = |seed: u16| (seed, u64::from(seed), None, false);
+    let mut said = answers(&[empty(1), empty(2), empty(3)]);
+    said.get_mut(&contact(2).address).unwrap().called = true;
+    let mut founder = joiner(1);
+    assert_eq!(founder.next(&said), Next::Wait);
+    founder.founding = Some(attempt());
+    assert_eq!(founder.next(&said), Next::Wait, "nor goes on with it");
+
+    let called = joiner(2).start();
+    let leader = contact(4).address;
+    called.send(Missed { leader }).await.unwrap();
+    let form = || {
+        let (cluster, configuration) = attempt();
+        Form {
+            cluster,
+            configuration,
+        }
+    };
+    assert!(called.send(WasCalled).await.unwrap());
+    assert!(called.send(form()).await.unwrap().is_err());
+    tokio::time::sleep(Duration::from_millis(CALL_LASTS_MS)).await;
+    assert!(!called.send(WasCalled).await.unwrap(), "it lapses");
+    assert!(called.send(form()).await.unwrap().is_ok());
+}
+
+/// One accepts and another was called in that moment: a majority, but there is a cluster.
+#[actix::test]
+async fn a_founder_gives_up_when_a_seed_knows_of_a_living_cluster() {
+    tokio::time::pause();
+    let founder = joiner(1);
+    let known = founder.subscribe();
+    let founder = founder.start();
+    let (cluster, configuration) = attempt();
+    let founded = |vetoed| founding::Founded {
+        cluster,
+        configuration: configuration.clone(),
+        accepted: [PeerId(1), PeerId(3)].into(),
+        vetoed,
+    };
+    founder.send(founded(true)).await.unwrap();
+    let form = Form {
+        cluster,
+        configuration: configuration.clone(),
+    };
+    let refused = founder.send(form).await.unwrap();
+    assert!(matches!(refused, Err(FormRefused::Elsewhere(_))));
+    assert_eq!(*known.borrow(), None);
+    founder.send(founded(false)).await.unwrap();
+    assert_eq!(*known.borrow(), Some(cluster));
+}
+
+/// No later word helps it: only the next incarnation can belong to anything else.
+#[actix::test]
+async fn who_belongs_to_a_cluster_that_can_never_live_ends() {
+    let founders = |said: &[(u16, u64, Option<u64>, bool)]| {
+        let mut joiner = joiner(1);
+        let ended = joiner.ends();
+        joiner.cluster.send_replace(Some(cluster(OURS)));
+        joiner.founding = Some(attempt());
+        joiner.end_if_stillborn(&answers(said), &attempt().1);
+        ended.borrow().is_some()
+    };
+    let own = (1, 1, Some(OURS), false);
+    let (lives, died) = ((2, 2, Some(OURS), false), (2, 22, None, false));
+    let elsewhere = (3, 3, Some(OTHERS), true);
+    assert!(
+        !founders(&[own, lives, elsewhere]),
+        "two of three can elect"
+    );
+    assert!(!founders(&[own, died]), "the third may live");
+    assert!(founders(&[own, died, elsewhere]));
+}
+
+/// It promised generation 3 when the winner of 2 was about to begin.
+#[actix::test]
+async fn who_may_not_follow_its_cluster_ends() {
+    let peer = silent_peer();
+    let (first, configuration) = attempt();
+    let founding = Some(configuration);
+    let cluster = first;
+    assert!(peer.send(TakePart { cluster, founding }).await.unwrap());
+    let promise = Promise {
+        generation: 3,
+        winner: PeerId(2),
+    };
+    let cluster = first.id;
+    let promised = peer.send(MakePromise { cluster, promise }).await;
+    promised.unwrap().unwrap();
+    let mut joiner = joiner(1);
+    joiner.peer = peer.recipient();
+    joiner.cluster.send_replace(Some(first));
+    let mut ended = joiner.ends();
+    let joiner = joiner.start();
+    let generation = |generation| ClusterId {
+        generation,
+        ..first
+    };
+    joiner.send(Adopt(generation(2))).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(5), ended.wait_for(Option::is_some));
+    assert!(end.await.is_ok());
 }
 
 #[actix::test]

@@ -19,6 +19,10 @@ const OWN: PeerId = PeerId(1);
 
 /// A node's end whose container engine answers after a delay.
 fn end(delay: &Rc<Cell<Duration>>) -> Addr<LinkEnd> {
+    end_and_agent(delay).0
+}
+
+fn end_and_agent(delay: &Rc<Cell<Duration>>) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
     let entropy = Entropy::from_seed(1);
     let introduction = Introduction {
         id: OWN,
@@ -39,11 +43,14 @@ fn end(delay: &Rc<Cell<Duration>>) -> Addr<LinkEnd> {
         runtime: "idle",
     };
     let runtime = Rc::new(IdleRuntime::new(delay.clone()));
-    LinkEnd::create(|ctx| {
+    let mut started = None;
+    let end = LinkEnd::create(|ctx| {
         let (reports, clock) = (ctx.address().recipient(), Rc::new(SystemClock::new()));
         let agent = NodeAgent::new(info, runtime, clock, entropy, reports).start();
+        started = Some(agent.clone());
         LinkEnd::new(OWN, agent, joiner)
-    })
+    });
+    (end, started.unwrap())
 }
 
 async fn open(
@@ -182,6 +189,54 @@ async fn a_later_generations_leader_hears_what_the_node_holds_until_it_has_spoke
     assert!(held.is_empty());
 }
 
+/// The leader takes what was refused for told; only everything anew helps.
+#[actix::test]
+async fn an_assignment_that_the_agent_refuses_ends_the_link_and_counts_as_not_told() {
+    tokio::time::pause();
+    let (end, agent) = end_and_agent(&Rc::default());
+    let assign = |term| AssignPods {
+        generation: 0,
+        term,
+        full: true,
+        upsert: vec![told("a")],
+        remove: Vec::new(),
+    };
+    agent.send(assign(2)).await.unwrap().unwrap();
+    let (link, mut said) = open(&end, 1, 1, OWN).await;
+    assert!(matches!(said.recv().await, Some(LinkUp::Opened(_))));
+    let AssignPods {
+        full,
+        upsert,
+        remove,
+        ..
+    } = assign(1);
+    let down = LinkDown::Assign {
+        full,
+        upsert,
+        remove,
+    };
+    end.send(LinkDownReceived { link, down }).await.unwrap();
+    end.send(PodReports(vec![report("a", false)]))
+        .await
+        .unwrap();
+    assert!(said.recv().await.is_none(), "the connection ends");
+    let (_, held) = said_at_opening(&end, 1).await;
+    assert!(held.is_empty(), "it was never taken");
+}
+
+#[actix::test]
+async fn more_pods_than_any_node_runs_end_the_link() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
+    let (link, mut said) = open(&end, 1, 1, OWN).await;
+    assert!(matches!(said.recv().await, Some(LinkUp::Opened(_))));
+    for _ in 0..=PODS_MAX / 1_000 {
+        let down = LinkDown::Part(vec![told("a"); 1_000]);
+        end.send(LinkDownReceived { link, down }).await.unwrap();
+    }
+    assert!(said.recv().await.is_none());
+}
+
 #[actix::test]
 async fn a_newer_link_ends_the_older_ones_connection() {
     tokio::time::pause();
@@ -218,4 +273,27 @@ async fn a_late_description_does_not_overtake_a_later_one() {
         problems.push(description.problem.is_some());
     }
     assert_eq!(problems, [true, false]);
+}
+
+#[actix::test]
+async fn every_leader_hears_that_the_machines_end_is_announced_and_that_it_is_not() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    end.send(Announced(Some(deadline))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for term in 1..=2 {
+        let (_, mut said) = open(&end, 1, term, OWN).await;
+        match said.recv().await {
+            Some(LinkUp::Evicting(Some(left))) => assert!(left.abs_diff(20_000) < 100, "{left}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (_, mut said) = open(&end, 1, 3, OWN).await;
+    assert!(matches!(said.recv().await, Some(LinkUp::Evicting(Some(_)))));
+    assert!(matches!(said.recv().await, Some(LinkUp::Opened(_))));
+    end.send(Announced(None)).await.unwrap();
+    assert!(matches!(said.recv().await, Some(LinkUp::Evicting(None))));
+    let (_, mut said) = open(&end, 1, 4, OWN).await;
+    assert!(matches!(said.recv().await, Some(LinkUp::Evicting(None))));
 }

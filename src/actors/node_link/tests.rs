@@ -42,6 +42,7 @@ fn target() -> Target {
         },
         term: 1,
         ready: false,
+        notice: None,
     }
 }
 
@@ -234,6 +235,39 @@ async fn a_node_is_known_by_its_machine_and_its_condition_by_its_hour() {
             assert!(age.as_secs() < 60, "{condition}");
         }
     }
+}
+
+#[actix::test]
+async fn a_nodes_announced_end_is_written_once_and_taken_back() {
+    let leader = Handle::start();
+    let annotations = json!({"kagero.dev/incarnation": PeerId(1).to_string()});
+    let metadata = json!({"name": "n1", "annotations": annotations});
+    leader.create("nodes", json!({"metadata": metadata})).await;
+    let (_link, mut listener) = link(&leader).await;
+    let mut node = accept(&mut listener).await;
+    hear(&mut node).await;
+    let eviction = |node: &Value| {
+        let node: k8s_openapi::api::core::v1::Node = serde_json::from_value(node.clone()).unwrap();
+        crate::resource::nodes::eviction(&node)
+    };
+    say(&node, LinkUp::Evicting(Some(30_000))).await;
+    let told = leader
+        .wait_for("nodes/", 1, |n| eviction(n).is_some())
+        .await;
+    let first = eviction(&told[0]).unwrap();
+    let notice = first.deadline.duration_since(first.since);
+    assert_eq!(notice.as_millis(), 30_000);
+    // Told again a moment later, it is the same; with two minutes, it is another.
+    say(&node, LinkUp::Evicting(Some(29_000))).await;
+    say(&node, LinkUp::Evicting(Some(120_000))).await;
+    let moved = |node: &Value| eviction(node).is_some_and(|now| now.deadline != first.deadline);
+    let told = leader.wait_for("nodes/", 1, moved).await;
+    let later = eviction(&told[0]).unwrap().deadline;
+    assert!(later.duration_since(first.deadline).as_secs() > 80);
+    say(&node, LinkUp::Evicting(None)).await;
+    leader
+        .wait_for("nodes/", 1, |n| eviction(n).is_none())
+        .await;
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl RaftPeer {
             }
         }
         self.perform(all, ticked);
+        self.wake_for_a_leader();
     }
 }
 

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::super::adoption::remember_known_pods;
+use super::super::founding_state;
 use super::super::member::{Beginning, Member};
 use super::super::messages::LostLeadership;
 use super::{Published, RaftPeer, Standing};
@@ -105,7 +105,7 @@ impl RaftPeer {
             tracing::error!(
                 cluster.generation,
                 promised,
-                "a generation was promised that another overtook: restart this node"
+                "a generation was promised that another overtook"
             );
             return false;
         }
@@ -114,6 +114,7 @@ impl RaftPeer {
 
     /// Ends its part in the present generation, if it has one: no message reaches that core any more.
     pub(super) fn freeze(&mut self) {
+        self.resting = false;
         let Some(mut member) = self.member.take() else {
             return;
         };
@@ -143,7 +144,6 @@ impl RaftPeer {
             role: Role::Follower,
             term: relic.raft.status(self.clock.now()).term,
             leader: None,
-            contacts: relic.contacts.clone(),
             configuration: relic.configuration.clone(),
             leads: false,
         };
@@ -242,7 +242,7 @@ impl Handler<BeginGeneration> for RaftPeer {
             term: begin.term,
             configuration: first_configuration(self.id, begin.survivors),
             record: begin.record,
-            more: remember_known_pods,
+            more: founding_state::remember,
         };
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
         let config = self.config.clone();

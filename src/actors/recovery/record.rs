@@ -153,7 +153,14 @@ mod tests {
                 ..Place::default()
             };
             let votes = true;
-            (PeerId(number), Fated { place, votes, fate })
+            let contact = Bytes::new();
+            let fated = Fated {
+                place,
+                contact,
+                votes,
+                fate,
+            };
+            (PeerId(number), fated)
         };
         RecoveryPlan {
             from,

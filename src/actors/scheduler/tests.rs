@@ -96,6 +96,28 @@ async fn a_pod_that_does_not_fit_says_why_once_and_is_bound_when_room_comes() {
     assert_eq!(conditions[0]["status"], "True");
 }
 
+/// Its binding may have been lost with the majority, and the node where it runs not yet have said so.
+#[actix::test]
+async fn what_a_recovered_generation_began_with_unbound_waits_for_its_nodes_to_speak() {
+    let leader = leader(&["n1"]).await;
+    add_pod(&leader, "old", "1").await;
+    leader.begin_generation().await;
+    add_pod(&leader, "young", "1").await;
+    tokio::time::pause();
+    leader.lead(&scheduler(&leader)).await;
+    let bound = async || {
+        let pods = leader.objects("pods/").await.into_iter();
+        let bound = pods
+            .filter(is_bound)
+            .map(|pod| pod["metadata"]["name"].clone());
+        bound.collect::<Vec<_>>()
+    };
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(bound().await, ["young"]);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(bound().await, ["old", "young"]);
+}
+
 #[actix::test]
 async fn refused_bindings_are_tried_again() {
     let leader = leader(&["n1"]).await;

@@ -1,33 +1,44 @@
 //! What a front takes for a replica, and writes that nobody can take.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::actors::leader_door::LeaderDoor;
-use crate::actors::raft_peer::Standing;
-use crate::actors::testing::host::{contact, env};
+use crate::actors::raft_peer::{Standing, TakePart};
+use crate::actors::testing::host::{contact, env, peer_address};
 use crate::actors::testing::network::Wires;
-use crate::actors::testing::peer::silent_peer;
-use crate::raft::{ClusterId, PeerId, Role};
+use crate::actors::testing::peer::{counted_peer, silent_peer};
+use crate::actors::testing::seed::answer_who;
+use crate::actors::wire::Identity;
+use crate::raft::{ClusterId, Configuration, PeerId, Role};
 use crate::resource::{Deletion, Options, ResourceName, Verb};
 use crate::store::Store;
 
 fn front(wires: &Wires) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
+    front_of(wires, silent_peer())
+}
+
+fn front_of(
+    wires: &Wires,
+    peer: Addr<RaftPeer>,
+) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
     let (tell, known) = watch::channel(None);
     let caller = Caller::new(wires.network()).start();
-    let front = StoreFront::new(tell, silent_peer(), caller, &env(wires, 1), 3);
+    let front = StoreFront::new(tell, peer, caller, &env(wires, 1), 3);
     (front.start(), known)
 }
 
 /// News for peer 1, where these are members and that one leads.
 fn published(members: &[u16], leader: Option<u64>) -> Published {
-    let contacts: BTreeMap<PeerId, bytes::Bytes> = members
+    let contacts = members
         .iter()
-        .map(|number| (PeerId((*number).into()), contact(*number).encode()))
-        .collect();
+        .map(|number| (PeerId((*number).into()), contact(*number).encode()));
+    let configuration = Configuration {
+        contacts: contacts.collect(),
+        ..Configuration::default()
+    };
     Published {
         view: Store::new().view(),
         events: Arc::default(),
@@ -41,8 +52,7 @@ fn published(members: &[u16], leader: Option<u64>) -> Published {
             role: Role::Follower,
             term: 1,
             leader: leader.map(PeerId),
-            contacts: Arc::new(contacts),
-            configuration: Arc::default(),
+            configuration: Arc::new(configuration),
             leads: false,
         },
     }
@@ -165,6 +175,102 @@ async fn what_the_leaders_own_actors_write_is_never_forwarded() {
     assert_eq!(reasons.collect::<Vec<_>>(), ["NotLeader", "NotLeader"]);
     let forwarded = timeout(Duration::from_secs(30), successor.accept()).await;
     assert!(forwarded.is_err());
+}
+
+/// What a node says that hears this leader over its link, or that leads these.
+fn identity(number: u16, leader: u16, members: &[u16]) -> Identity {
+    Identity {
+        id: PeerId(number.into()),
+        contact: contact(number),
+        cluster: Some(published(&[1], None).standing.cluster),
+        leader: Some(peer_address(leader)),
+        called: false,
+        apis: vec![contact(1).api; members.len()],
+        members: members.iter().map(|n| PeerId((*n).into())).collect(),
+    }
+}
+
+/// Nobody who was a member then is one now, and all API addresses are equal.
+#[actix::test]
+async fn who_was_removed_is_told_by_the_leader_that_others_name() {
+    tokio::time::pause();
+    let cases: [(&str, &[u16], bool); 2] = [
+        ("it was replaced", &[4, 5, 6], true),
+        ("it is a member still", &[1, 4, 5], false),
+    ];
+    for (what, members, removed) in cases {
+        let wires = Wires::default();
+        answer_who(&wires, identity(2, 4, &[]));
+        answer_who(&wires, identity(4, 4, members));
+        let (front, known) = front(&wires);
+        front.send(published(&[1, 2, 3], None)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(known.borrow().is_none(), removed, "{what}");
+    }
+}
+
+/// It would ask everybody that it ever knew, for ever.
+#[actix::test]
+async fn who_was_removed_asks_for_no_votes() {
+    tokio::time::pause();
+    let (peer, said) = counted_peer();
+    let standing = published(&[1, 2, 3], None).standing;
+    let (cluster, id) = (standing.cluster, standing.id);
+    let configuration = Configuration {
+        voters: standing.configuration.contacts.keys().copied().collect(),
+        ..(*standing.configuration).clone()
+    };
+    let founding = Some(configuration);
+    peer.send(TakePart { cluster, founding }).await.unwrap();
+    let (front, _) = front_of(&Wires::default(), peer);
+    front.send(published(&[1, 2, 3], None)).await.unwrap();
+    for removed in [false, true] {
+        let verdict = RemovalAsked {
+            cluster,
+            id,
+            removed,
+        };
+        front.send(verdict).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = said.envelopes.get();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(said.envelopes.get() == before, removed);
+    }
+}
+
+/// Who does not lead may lag behind.
+#[actix::test]
+async fn who_merely_follows_proves_nothing() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    answer_who(&wires, identity(2, 3, &[]));
+    let (front, known) = front(&wires);
+    front.send(published(&[1, 2, 3], None)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(known.borrow().is_some());
+}
+
+/// A verdict on the last generation says nothing of this one.
+#[actix::test]
+async fn a_late_verdict_does_not_hit_the_next_generation() {
+    let (front, known) = front(&Wires::default());
+    let mut now = published(&[1, 2], None);
+    now.standing.cluster.generation = 1;
+    front.send(now.clone()).await.unwrap();
+    for (generation, stays) in [(0, true), (1, false)] {
+        let cluster = ClusterId {
+            generation,
+            ..now.standing.cluster
+        };
+        let (id, removed) = (PeerId(1), true);
+        let verdict = RemovalAsked {
+            cluster,
+            id,
+            removed,
+        };
+        front.send(verdict).await.unwrap();
+        assert_eq!(known.borrow().is_some(), stays);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::actors::wire::Contact;
 use crate::cli::client::Client;
 use crate::env::Env;
 use crate::env::clock::SystemClock;
+use crate::env::cloud::NoCloud;
 use crate::env::entropy::Entropy;
 use crate::env::machine::NoMachine;
 use crate::node::{self, Node, Options};
@@ -81,6 +82,7 @@ pub(crate) fn env(wires: &Wires, seed: u64) -> Env {
         runtime: Rc::new(IdleRuntime::new(Rc::new(Cell::new(Duration::ZERO)))),
         machine: Rc::new(NoMachine),
         objects: None,
+        cloud: Rc::new(NoCloud),
     }
 }
 

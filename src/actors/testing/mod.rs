@@ -7,3 +7,4 @@ pub(crate) mod network;
 pub(crate) mod objects;
 pub(crate) mod peer;
 pub(crate) mod runtime;
+pub(crate) mod seed;

@@ -102,7 +102,7 @@ async fn a_cluster_survives_its_leader_and_takes_its_next_incarnation_in() {
         let known = back.node.known.borrow();
         known
             .as_ref()
-            .is_some_and(|known| known.standing.contacts.contains_key(&id))
+            .is_some_and(|known| known.standing.configuration.contacts.contains_key(&id))
     })
     .await;
     for name in ["before", "after"] {
@@ -111,6 +111,30 @@ async fn a_cluster_survives_its_leader_and_takes_its_next_incarnation_in() {
             .await
             .unwrap();
     }
+}
+
+#[actix::test]
+async fn a_leader_hands_over_before_its_process_ends() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let mut hosts = three(&wires).await;
+    let leader = hosts.iter().position(Host::leads).unwrap();
+    let mut last = hosts.remove(leader);
+    let stood = |hosts: &[Host]| -> u64 {
+        let events = hosts.iter().flat_map(|host| host.node.figures.events());
+        let pre_votes = events.filter(|(event, _)| *event == "pre_vote");
+        pre_votes.map(|(_, times)| times).sum()
+    };
+    let before = stood(&hosts);
+    let began = Instant::now();
+    assert!(last.node.hand_over(Duration::from_secs(1)).await);
+    eventually("another leader", || hosts.iter().any(Host::leads)).await;
+    assert!(began.elapsed() < Duration::from_millis(100));
+    assert!(!last.leads());
+    drop(last);
+    write(&hosts[0].client(&wires), "after").await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(stood(&hosts), before, "nobody missed a leader");
 }
 
 #[actix::test]
@@ -159,7 +183,13 @@ async fn holder(client: &Client, name: &str) -> String {
 fn members(host: &Host) -> Vec<PeerId> {
     let known = host.node.known.borrow();
     let known = known.as_ref().expect("it is a member");
-    known.standing.contacts.keys().copied().collect()
+    known
+        .standing
+        .configuration
+        .contacts
+        .keys()
+        .copied()
+        .collect()
 }
 
 #[actix::test]
@@ -219,6 +249,15 @@ async fn clones_of_one_machine_do_not_prove_each_other_dead() {
     assert_eq!(before.len(), 3);
 }
 
+/// Waits until this process, and no other, has the node's name.
+async fn obtain_holder(client: &Client, node: &str, expected: &str) {
+    let held = async || match holder(client, node).await {
+        holder if holder == expected => Ok(()),
+        other => Err(other),
+    };
+    obtain("the name's new holder", held).await;
+}
+
 #[actix::test]
 async fn a_superseded_process_does_not_take_its_name_back() {
     tokio::time::pause();
@@ -233,15 +272,7 @@ async fn a_superseded_process_does_not_take_its_name_back() {
     holder(&client, "n4").await;
     let new = Host::start(&wires, new, 5).await;
     let expected = new.node.id.to_string();
-    obtain("the newer process", async || {
-        let holder = holder(&client, "n4").await;
-        if holder == expected {
-            Ok(())
-        } else {
-            Err(holder)
-        }
-    })
-    .await;
+    obtain_holder(&client, "n4", &expected).await;
     for _ in 0..30 {
         sleep(Duration::from_secs(1)).await;
         assert_eq!(holder(&client, "n4").await, expected);
@@ -275,13 +306,5 @@ async fn a_living_workers_name_is_its_own_and_a_dead_ones_is_free() {
     }
     drop(rightful);
     let expected = usurper.node.id.to_string();
-    obtain("the other machine's turn", async || {
-        let holder = holder(&client, "n4").await;
-        if holder == expected {
-            Ok(())
-        } else {
-            Err(holder)
-        }
-    })
-    .await;
+    obtain_holder(&client, "n4", &expected).await;
 }

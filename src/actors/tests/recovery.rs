@@ -1,12 +1,17 @@
 //! A majority is lost for good: what recovers, what refuses to, and what stays as it was.
 
+use actix::prelude::*;
 use serde_json::{Value, json};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::actors::testing::host::{Host, eventually, obtain, options};
+use crate::actors::caller::{Caller, Place};
+use crate::actors::dial::{dial, greet};
+use crate::actors::raft_peer::survivor::{MakePromise, Promise};
+use crate::actors::testing::host::{Host, eventually, obtain, options, peer_address};
 use crate::actors::testing::network::Wires;
+use crate::actors::wire::{Answer, Call, FromDialler, FromListener, LinkDown};
 use crate::cli::client::{Client, ClientError};
-use crate::raft::Role;
+use crate::raft::{Role, Testimony};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const RECOVERY: &str = "/kagero/v1/recovery";
@@ -217,6 +222,145 @@ async fn silence_refuses_and_a_process_in_its_place_is_proof() {
     members(&client, &["n1 leader", "n2 learner"]).await;
 }
 
+/// Asks a node over the peers' protocol.
+async fn ask(wires: &Wires, number: u16, call: Call) -> Option<Answer> {
+    let question = Place {
+        address: peer_address(number),
+        call,
+        deadline: Instant::now() + Duration::from_secs(1),
+    };
+    let answer = Caller::new(wires.network()).start().send(question).await;
+    answer.unwrap().ok()
+}
+
+/// The voters moved on to machines that it never heard of; their leader still has a link to it.
+#[actix::test]
+async fn who_hears_a_leader_over_its_link_alone_recovers_nothing() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let one = survivor(&wires).await;
+    let (client, dead) = (one.client(&wires), json!({"dead": ["n2", "n3"]}));
+    let cluster = one.node.known.borrow().as_ref().unwrap().standing.cluster;
+    let open = LinkDown::Open {
+        cluster,
+        term: 99,
+        to: one.node.id,
+        leader: String::new(),
+    };
+    let network = wires.network();
+    let (leader, _answers) = dial(network.as_ref(), &peer_address(1), None)
+        .await
+        .unwrap();
+    let say = |word: LinkDown| leader.send(&FromDialler::Link(word)).unwrap();
+    say(open);
+    for _ in 0..5 {
+        let refused = recover(&client, dead.clone()).await.unwrap_err();
+        assert!(refused.to_string().contains("hears a leader"), "{refused}");
+        let promise = MakePromise {
+            cluster: cluster.id,
+            promise: Promise {
+                generation: 1,
+                winner: one.node.id,
+            },
+        };
+        let promised = ask(&wires, 1, Call::Promise(promise)).await;
+        assert!(promised.is_none(), "{promised:?}");
+        sleep(Duration::from_secs(2)).await;
+        say(LinkDown::Poll);
+    }
+    // A leader that says nothing any more may be none.
+    sleep(Duration::from_secs(5)).await;
+    recover(&client, dead).await.unwrap();
+}
+
+#[actix::test]
+async fn who_has_no_vote_testifies_to_the_leader_of_its_link() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let _voters = three(&wires).await;
+    let mut four = options(4);
+    four.may_vote = false;
+    let _four = Host::start(&wires, four, 4).await;
+    obtain("a witness", async || {
+        let said = ask(&wires, 4, Call::Testify).await;
+        let account = match &said {
+            Some(Answer::Testified(four)) => four.account.as_ref(),
+            _ => None,
+        };
+        let hears = account.is_some_and(|account| account.hears_leader);
+        hears.then_some(()).ok_or(said)
+    })
+    .await;
+}
+
+/// A survivor that takes these seconds to promise, and those to begin.
+async fn slow_winner(wires: &Wires, said: Testimony, (promises, begins): (u64, u64)) {
+    let network = wires.network();
+    let mut listener = network.listen(&said.place.address).await.unwrap();
+    tokio::task::spawn_local(async move {
+        loop {
+            let mut asker = greet(listener.accept().await.unwrap().0).await.unwrap();
+            let said = said.clone();
+            tokio::task::spawn_local(async move {
+                while let Some(Ok(FromDialler::Call { id, call })) = asker.inbox.next().await {
+                    let position = said.account.as_ref().unwrap().position;
+                    let (answer, takes) = match call {
+                        Call::Testify => (Answer::Testified(said.clone()), 0),
+                        Call::Promise(_) => (Answer::Promised(position), promises),
+                        Call::Begin(begin) => {
+                            (Answer::Begun(begin.cluster.generation << 40), begins)
+                        }
+                        _ => continue,
+                    };
+                    sleep(Duration::from_secs(takes)).await;
+                    let answer = Ok(answer);
+                    let answer = FromListener::Answer { id, answer };
+                    // Whoever asked may have given up.
+                    let _ = asker.outbox.send_when_ready(&answer).await;
+                }
+            });
+        }
+    });
+}
+
+#[actix::test]
+async fn a_winner_is_given_time_and_one_that_does_not_answer_may_have_begun() {
+    tokio::time::pause();
+    let cases = [
+        ((3, 3), None),
+        ((14, 14), None),
+        ((20, 0), Some("n2 did not promise")),
+        ((0, 20), Some("n2 may have begun generation 2 or not")),
+    ];
+    for (takes, refused) in cases {
+        let wires = Wires::default();
+        let mut hosts = three(&wires).await;
+        let Some(Answer::Testified(mut said)) = ask(&wires, 2, Call::Testify).await else {
+            panic!("n2 lives");
+        };
+        hosts.truncate(1);
+        leaderless(&hosts[0]).await;
+        let account = said.account.as_mut().unwrap();
+        // It has promised before, so the two are no majority.
+        (account.hears_leader, account.frozen, account.promised) = (false, true, 1);
+        account.position.index += 1_000;
+        slow_winner(&wires, said, takes).await;
+        let client = hosts[0].client(&wires);
+        let dead = json!(["n3"]);
+        let plan = recover(&client, json!({ "dead": dead })).await.unwrap();
+        assert_eq!(plan["record"]["winner"], "n2");
+        let confirmed = json!({ "dead": dead, "confirm": plan["confirm"] });
+        let recovered = recover(&client, confirmed).await;
+        match refused {
+            None => assert_eq!(recovered.unwrap()["revision"], 2 * FIRST, "{takes:?}"),
+            Some(expected) => {
+                let refused = recovered.unwrap_err().to_string();
+                assert!(refused.contains(expected), "{refused}");
+            }
+        }
+    }
+}
+
 #[actix::test]
 async fn a_living_majority_is_not_recovered() {
     tokio::time::pause();
@@ -246,7 +390,7 @@ async fn survivors_follow_the_winner_whoever_is_asked() {
         let known = host.node.known.borrow();
         known
             .as_ref()
-            .map_or(0, |known| known.standing.contacts.len())
+            .map_or(0, |known| known.standing.configuration.contacts.len())
     };
     eventually("five members", || hosts.iter().all(|host| count(host) == 5)).await;
     write(&hosts[0].client(&wires), "later").await;

@@ -1,10 +1,11 @@
 //! Node life cycle: taints what is not ready, says so of its pods until it is ready again, and evicts what does not
-//! tolerate it.
+//! tolerate it; and clears a node whose machine's end is announced.
 //!
 //! Deliberately without heartbeats: the leader's node link decides that a node is silent and writes its condition
 //! `Ready`; this controller acts on the condition alone.
 
 mod eviction;
+mod notice;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +62,7 @@ impl Controller for NodeLifecycle {
         let concerned = |node: &Node| {
             marked
                 || !Health::of(node).is_ready()
+                || nodes::eviction(node).is_some()
                 || taints(node).iter().any(|t| t.effect == NO_EXECUTE)
         };
         key.filter(|key| cache.get::<Node>(key).is_some_and(|node| concerned(node)))
@@ -84,12 +86,16 @@ impl Controller for NodeLifecycle {
             return Ok(outcome);
         };
         let health = Health::of(node);
-        sync_taints(key, node, &health, now, entropy, &mut outcome);
+        if !notice::cordon(key, node, now, entropy, &mut outcome) {
+            sync_taints(key, node, &health, now, entropy, &mut outcome);
+        }
         if health.is_ready() {
             restore_pods(cache, key, now, &mut outcome);
         } else {
             mark_pods(cache, key, now, entropy, &mut outcome);
         }
+        // Gently first: a pod may be due for both.
+        notice::evict(cache, key, node, now, entropy, &mut outcome);
         eviction::evict(cache, key, node, &health, now, entropy, &mut outcome);
         Ok(outcome)
     }
@@ -133,16 +139,14 @@ fn sync_taints(
     entropy: &mut dyn RngCore,
     outcome: &mut Outcome,
 ) {
-    let mut wanted = Vec::new();
-    if node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
-        wanted.push((UNSCHEDULABLE, NO_SCHEDULE));
-    }
-    if let Some(taint) = health.taint {
-        wanted.push((taint, NO_SCHEDULE));
-        wanted.push((taint, NO_EXECUTE));
-    }
-    let ours =
-        |taint: &Taint| matches!(taint.key.as_str(), NOT_READY | UNREACHABLE | UNSCHEDULABLE);
+    let wanted = wanted_taints(node, health);
+    let ours = |taint: &Taint| {
+        let key = taint.key.as_str();
+        matches!(
+            key,
+            NOT_READY | UNREACHABLE | UNSCHEDULABLE | notice::EVICTING
+        )
+    };
     let is = |taint: &Taint, (key, effect)| taint.key == key && taint.effect == effect;
     let before = taints(node);
     let mut after = before.to_vec();
@@ -193,6 +197,22 @@ fn sync_taints(
     };
     let event = event(source, Level::Normal, told, &message, now, entropy);
     outcome.write_and_tell(patch, event);
+}
+
+/// The taints that this controller keeps on a node, by key and effect.
+fn wanted_taints(node: &Node, health: &Health) -> Vec<(&'static str, &'static str)> {
+    let mut wanted = Vec::new();
+    if nodes::eviction(node).is_some() {
+        wanted.push((notice::EVICTING, NO_SCHEDULE));
+    }
+    if node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true) {
+        wanted.push((UNSCHEDULABLE, NO_SCHEDULE));
+    }
+    if let Some(taint) = health.taint {
+        wanted.push((taint, NO_SCHEDULE));
+        wanted.push((taint, NO_EXECUTE));
+    }
+    wanted
 }
 
 /// Pods on a node that is not ready are not ready either, and nobody on the node can say so.

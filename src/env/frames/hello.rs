@@ -1,4 +1,4 @@
-//! How a connection begins: connect, then one message each way, all under deadlines.
+//! How a connection begins: a message each way, under deadlines.
 //!
 //! The one who dials speaks first, so that the one who was dialled can look before it answers. What the greetings say
 //! is the callers'; here is only the preamble that tells this protocol from any other.
@@ -11,10 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{BoxStream, ConnectionError, HEADER_BYTES};
-use crate::env::network::Network;
-
-/// For a TCP connection: a lost first packet is sent again after 1 s.
-pub const CONNECT_MS_MAX: u64 = 2_000;
 
 /// For one greeting to go out or to come in.
 pub const HELLO_MS_MAX: u64 = 2_000;
@@ -24,19 +20,6 @@ pub const HELLO_BYTES_MAX: usize = 64 << 10;
 
 /// Name and version of the protocol. Not a frame's header that could be valid, nor the start of HTTP or TLS.
 const PREAMBLE: [u8; 8] = *b"\xffkagero\x01";
-
-/// Connects, says `mine` and hears the other's greeting.
-pub async fn dial<Mine: Serialize, Theirs: DeserializeOwned>(
-    network: &dyn Network,
-    address: &str,
-    mine: &Mine,
-) -> Result<(BoxStream, Theirs), ConnectionError> {
-    let connect = async { Ok(network.connect(address).await?) };
-    let mut stream = within(CONNECT_MS_MAX, connect).await?;
-    write_hello(&mut stream, mine).await?;
-    let theirs = read_hello(&mut stream).await?;
-    Ok((stream, theirs))
-}
 
 /// Says who this is.
 pub async fn write_hello<H: Serialize>(

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::env::frames::{ConnectionError, SendError, dial, open, read_hello, write_hello};
+use crate::env::frames::{ConnectionError, SendError, open, read_hello, write_hello};
 
 async fn local<T>(test: impl Future<Output = T>) -> T {
     LocalSet::new().run_until(test).await
@@ -85,7 +85,9 @@ async fn a_dialled_peer_answers_after_it_has_looked() {
             let number = inbox.next().await.unwrap().unwrap();
             outbox.send(&number.to_string()).unwrap();
         });
-        let (stream, theirs): (_, String) = dial(&Tcp, &address, &"n1").await.unwrap();
+        let mut stream = Tcp.connect(&address).await.unwrap();
+        write_hello(&mut stream, &"n1").await.unwrap();
+        let theirs: String = read_hello(&mut stream).await.unwrap();
         assert_eq!(theirs, "hello, n1");
         let (outbox, mut inbox) = open::<u64, String>(stream);
         outbox.send(&42).unwrap();
@@ -100,9 +102,9 @@ async fn a_dialled_peer_answers_after_it_has_looked() {
 async fn nobody_listening_means_gone() {
     let (listener, address) = listening("127.0.0.1").await;
     drop(listener);
-    let refused = dial::<_, String>(&Tcp, &address, &"n1").await;
+    let refused = Tcp.connect(&address).await.err().map(ConnectionError::from);
     let gone = ConnectionError::Gone(io::ErrorKind::ConnectionRefused);
-    assert_eq!(refused.err(), Some(gone));
+    assert_eq!(refused, Some(gone));
 }
 
 #[tokio::test]

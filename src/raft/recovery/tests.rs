@@ -73,6 +73,7 @@ impl Case {
     fn answers(&mut self, number: u64, place: Place, account: Option<Account>) {
         let said = Testimony {
             id: id(number),
+            contact: place.name.clone().into(),
             place: place.clone(),
             recovers: false,
             account,
@@ -221,6 +222,25 @@ fn a_name_that_nobody_has_is_an_error() {
     assert_eq!(case.plan(), Err(RecoveryRefused::UnknownName { name }));
 }
 
+/// Another version wrote its contact: nobody knows its name, and it can still be vouched for.
+#[test]
+fn a_member_whose_place_is_not_known_goes_by_its_incarnation() {
+    let incarnation = id(3).to_string();
+    let case = |dead: &[&str]| {
+        let mut case = Case::of(&[], &[(1, 4, 8)]).dead(dead);
+        case.places.remove(&id(3));
+        case
+    };
+    let refused = case(&["n2"]).refused();
+    assert!(
+        refused.contains(&format!("--dead {incarnation}")),
+        "{refused}"
+    );
+    let plan = case(&["n2", &incarnation]).plan().unwrap();
+    assert_eq!(evidence(&plan, 3), Some(Evidence::Operator));
+    assert_eq!(plan.members[&id(3)].place.name, incarnation);
+}
+
 #[test]
 fn a_living_majority_needs_no_recovery() {
     let case = Case::of(&[], &[(1, 4, 8), (2, 4, 8)]).dead(&["n3"]);
@@ -310,6 +330,35 @@ fn a_removed_member_asks_in_vain() {
     case.account(4).configuration = without;
     let name = "n1".to_owned();
     assert_eq!(case.plan(), Err(RecoveryRefused::NotMember { name }));
+}
+
+/// It led, committed a configuration without itself, and stepped down; of those who had its last entries the others died.
+#[test]
+fn a_leader_that_was_left_out_wins_if_nobody_else_has_its_last_entries() {
+    let case = |left_out: (Term, Index), member: (Term, Index)| {
+        let answers = [(1, member.0, member.1), (9, left_out.0, left_out.1)];
+        let mut case = Case::of(&[], &answers).dead(&["n2", "n3"]);
+        case.places.insert(id(9), place(9));
+        case.plan().unwrap()
+    };
+    let plan = case((4, 9), (4, 8));
+    assert_eq!((plan.winner, plan.position.index), (id(9), 9));
+    let survivors: Vec<_> = plan.survivors().map(|(id, _, _)| id).collect();
+    assert_eq!(survivors, [id(1), id(9)], "both promise");
+    let winner = &plan.members[&id(9)];
+    assert_eq!((winner.votes, &winner.contact[..]), (false, &b"n9"[..]));
+    let mut alone = Case::of(&[], &[(9, 4, 9)]).dead(&["n1", "n2", "n3"]);
+    alone.places.insert(id(9), place(9));
+    let refused = plan_recovery(id(9), &alone.testimonies, &alone.places, &alone.dead);
+    assert_eq!(
+        refused,
+        Err(RecoveryRefused::NotMember { name: "n9".into() })
+    );
+    for (left_out, member) in [((4, 8), (4, 8)), ((3, 9), (4, 8))] {
+        let plan = case(left_out, member);
+        assert_eq!(plan.winner, id(1));
+        assert!(!plan.members.contains_key(&id(9)));
+    }
 }
 
 #[test]

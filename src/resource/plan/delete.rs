@@ -97,7 +97,7 @@ pub(super) fn plan_collection(job: &Job<'_>, now: Timestamp) -> Result<Plan, Sta
         .key_prefix(Some(job.namespace().unwrap_or_default()));
     for (key, record) in job.view.range(&prefix) {
         let object = super::parse(&record.value)?;
-        if !selector.matches(&object) {
+        if record.create_revision > job.began || !selector.matches(&object) {
             continue;
         }
         let key = key.to_owned();

@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::plan;
+use super::{plan, plan_again};
 use crate::resource::codec;
 use crate::resource::request::{
     Deletion, Options, PatchType, Plan, Reply, Request, ResourceName, Stamp, Status, Verb,

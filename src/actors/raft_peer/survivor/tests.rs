@@ -1,8 +1,10 @@
 //! What a peer promises, and that only what it promised itself can begin.
 
-use super::super::{Propose, ProposeError, TakePart};
+use super::super::{EnvelopesReceived, PeerIntroduced, Propose, ProposeError, TakePart};
 use super::*;
-use crate::actors::testing::peer::silent_peer;
+use crate::actors::dial::Introduction;
+use crate::actors::testing::peer::{counted_peer, silent_peer};
+use crate::raft::{Envelope, Message};
 
 const CLUSTER: ClusterId = ClusterId {
     id: 7,
@@ -11,6 +13,14 @@ const CLUSTER: ClusterId = ClusterId {
 /// The peer under test.
 const OWN: PeerId = PeerId(1);
 const OTHER: PeerId = PeerId(2);
+
+/// The next generation.
+fn recovered() -> ClusterId {
+    ClusterId {
+        generation: 1,
+        ..CLUSTER
+    }
+}
 
 /// One of three founders, of whom the others never speak.
 async fn survivor() -> Addr<RaftPeer> {
@@ -102,6 +112,55 @@ async fn who_promised_takes_no_further_part() {
         let now = self::account(&peer).await;
         assert_eq!(now.cluster.generation == generation, follows);
         assert_eq!(now.position.generation, 0, "it has nothing newer yet");
+    }
+}
+
+/// It may dial before this node hears of its generation; it alone can say how it is reached.
+#[actix::test]
+async fn a_leader_that_introduced_itself_before_its_generation_is_answered() {
+    let (peer, said) = counted_peer();
+    let (cluster, founding) = (CLUSTER, None);
+    peer.send(TakePart { cluster, founding }).await.unwrap();
+    promise(&peer, 1, OTHER).await.unwrap();
+    let introduction = Introduction {
+        id: OTHER,
+        contact: Bytes::from_static(b"contact"),
+    };
+    peer.send(PeerIntroduced(introduction)).await.unwrap();
+    let (cluster, founding) = (recovered(), None);
+    peer.send(TakePart { cluster, founding }).await.unwrap();
+    let append = Envelope {
+        cluster: recovered(),
+        from: OTHER,
+        to: OWN,
+        term: 9,
+        message: Message::Append {
+            prev: 5,
+            prev_term: 5,
+            commit: 5,
+            round: 0,
+            entries: Vec::new(),
+        },
+    };
+    peer.send(EnvelopesReceived(vec![append])).await.unwrap();
+    // Behind the flush that steps it.
+    account(&peer).await;
+    tokio::task::yield_now().await;
+    assert_eq!(said.envelopes.get(), 1);
+    assert_eq!(*said.reachable.borrow(), [OTHER]);
+}
+
+/// A worker never gets a state; what it shows of itself must not stop with the generation in which it was started.
+#[actix::test]
+async fn who_has_no_state_shows_its_part_in_a_later_generation() {
+    tokio::time::pause();
+    let (peer, said) = counted_peer();
+    for cluster in [CLUSTER, recovered()] {
+        let (before, founding) = (said.published.get(), None);
+        peer.send(TakePart { cluster, founding }).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(said.published.get() > before, "{cluster:?}");
+        assert_eq!(account(&peer).await.cluster, cluster);
     }
 }
 

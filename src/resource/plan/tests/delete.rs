@@ -266,6 +266,28 @@ fn collection(plural: &str, label_selector: &str, field_selector: &str) -> Reque
 }
 
 #[test]
+fn a_collection_planned_again_leaves_what_came_into_being_since() {
+    let mut cluster = Cluster::new();
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    cluster.create("configmaps", named("old"));
+    cluster.create("configmaps", named("anew"));
+    let began = cluster.revision();
+    cluster
+        .send(&delete("configmaps", "anew", json!({})))
+        .unwrap();
+    cluster.create("configmaps", named("anew"));
+    let mut stamp = Stamp {
+        now: cluster.now,
+        entropy: &mut cluster.entropy,
+    };
+    let everything = collection("configmaps", "", "");
+    let again = plan_again(&cluster.store.view(), &everything, &mut stamp, began).unwrap();
+    cluster.commit(&again);
+    let left = ["old", "anew"].map(|name| cluster.get("configmaps", name).is_some());
+    assert_eq!(left, [false, true]);
+}
+
+#[test]
 fn a_collection_goes_by_its_selectors_each_object_at_a_revision_of_its_own() {
     let mut cluster = Cluster::new();
     for (name, app) in [("a", "x"), ("b", "x"), ("c", "y")] {
