@@ -163,26 +163,16 @@ fn manifests_are_applied(cluster: &Cluster) {
     });
 }
 
-#[test]
-fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
-    let mut cluster = Cluster::start();
-    cluster.voters();
-    manifests_are_applied(&cluster);
-    cluster
-        .machines
-        .must("n1", &["apply", "-f", "deploy/manifests/web.yaml"]);
-    let pods = cluster.running();
-    config_map(&cluster, "before");
-    cluster.kept();
-    let alive = processes(&pods);
+/// Every process dies and starts again; the pods are the same ones. Gives them as they are now.
+fn comes_back_with_its_pods(cluster: &mut Cluster, pods: &[Value]) -> Vec<Value> {
+    let alive = processes(pods);
     assert!(alive.values().all(|pids| pids.len() == 1), "{alive:?}");
-
     cluster.lose_all(&[]);
     cluster.start_all();
     cluster.voters();
     let after = cluster.running();
-    assert_eq!(processes(&pods), alive, "the containers were left alone");
-    for pod in &pods {
+    assert_eq!(processes(pods), alive, "the containers were left alone");
+    for pod in pods {
         let uid = |pod: &Value| pod["metadata"]["uid"].clone();
         let same = after.iter().find(|other| uid(other) == uid(pod));
         let status = &same.expect("it is still the same pod")["status"];
@@ -192,6 +182,11 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
         );
     }
     cluster.machines.must("n3", &["get", "configmap", "before"]);
+    after
+}
+
+/// What is told of it, in the cluster and outside.
+fn tells_of_the_restore(cluster: &Cluster) {
     let record = ["get", "-n", "kube-system", "configmap", "kagero-restore-1"];
     cluster.machines.must("n3", &record);
     let shown = cluster.status();
@@ -204,7 +199,7 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
     ] {
         assert!(shown.contains(part), "{part} is missing in:\n{shown}");
     }
-    manifests_are_applied(&cluster);
+    manifests_are_applied(cluster);
     cluster.kept();
     let metrics = NAMES.map(|name| {
         let api = cluster.machines.get(name).api.clone();
@@ -216,14 +211,16 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
         1,
         "the leader's"
     );
+}
 
-    // Once more, with the pods, and with the newest snapshot damaged.
-    config_map(&cluster, "again");
+/// Once more, with the pods, and with the newest snapshot damaged.
+fn passes_over_what_is_damaged(cluster: &mut Cluster, pods: &[Value]) {
+    config_map(cluster, "again");
     let older = cluster.kept();
-    config_map(&cluster, "damaged");
+    config_map(cluster, "damaged");
     let newer = cluster.kept();
     assert_ne!(older, newer);
-    cluster.lose_all(&after);
+    cluster.lose_all(pods);
     let newer = newest(&cluster.archive.path().join("snapshots")).map_or(newer, |(path, _)| path);
     let mut bytes = fs::read(&newer).unwrap();
     let middle = bytes.len() / 2;
@@ -240,6 +237,22 @@ fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
     for name in ["before", "again"] {
         cluster.machines.must("n3", &["get", "configmap", name]);
     }
+}
+
+#[test]
+fn all_are_killed_and_the_cluster_comes_back_with_its_pods() {
+    let mut cluster = Cluster::start();
+    cluster.voters();
+    manifests_are_applied(&cluster);
+    cluster
+        .machines
+        .must("n1", &["apply", "-f", "deploy/manifests/web.yaml"]);
+    let pods = cluster.running();
+    config_map(&cluster, "before");
+    cluster.kept();
+    let pods = comes_back_with_its_pods(&mut cluster, &pods);
+    tells_of_the_restore(&cluster);
+    passes_over_what_is_damaged(&mut cluster, &pods);
     cluster
         .machines
         .must("n1", &["delete", "deployment", "web"]);

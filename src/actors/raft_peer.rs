@@ -36,7 +36,6 @@ pub mod transfer;
 
 /// The longest wait before the core is asked for its next deadline, while this node is outside of any cluster.
 const IDLE_MS: u64 = 50;
-
 /// Strangers whose contacts are kept; more than the members of any cluster, and forgotten once a configuration is known.
 const INTRODUCED_MAX: usize = 64;
 
@@ -312,8 +311,7 @@ impl Handler<TakePart> for RaftPeer {
         // There is nothing to be read from it, and it would hide this generation's part for ever on who gets no state.
         self.relic = self.relic.take().filter(Member::has_state);
         self.member = Some(member);
-        let Self { id, .. } = self;
-        tracing::info!(%id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
+        tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
         self.step(Input::Tick);
         true
     }

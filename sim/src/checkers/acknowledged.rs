@@ -7,7 +7,10 @@ use serde_json::Value;
 
 /// Names of objects whose creation was acknowledged, by revision.
 #[derive(Debug, Default)]
-pub struct Acknowledged(BTreeMap<Revision, String>);
+pub struct Acknowledged(BTreeMap<Revision, String>, Forgiven);
+
+/// Those that a restore's record says may be lost.
+type Forgiven = BTreeMap<Revision, String>;
 
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,19 +59,24 @@ impl Acknowledged {
     /// A restore's record says that what was written after one revision, and before another, may be lost: it is promised
     /// no more. Gives how many these are.
     pub fn forgive(&mut self, after: Revision, before: Revision) -> usize {
-        let count = self.0.len();
-        self.0.retain(|at, _| *at <= after || *at >= before);
-        count - self.0.len()
+        let may_be_lost = |at: &Revision| *at > after && *at < before;
+        let (forgiven, kept): (Forgiven, Forgiven) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(at, _)| may_be_lost(at));
+        self.0 = kept;
+        let count = forgiven.len();
+        self.1.extend(forgiven);
+        count
     }
 
-    /// Revisions of those that a list does not have.
+    /// Revisions of those that a list does not have, those that may be lost among them.
     pub fn missing(&self, list: &Value) -> Vec<Revision> {
         let items = list["items"].as_array().map(Vec::as_slice);
         let names = items.unwrap_or_default().iter();
         let found: BTreeSet<&str> = names
             .filter_map(|item| item["metadata"]["name"].as_str())
             .collect();
-        let missing = self.0.iter();
+        let missing = self.0.iter().chain(&self.1);
         let missing = missing.filter(|(_, name)| !found.contains(name.as_str()));
         missing.map(|(revision, _)| *revision).collect()
     }
@@ -87,7 +95,9 @@ impl Acknowledged {
 /// Compares with a list that the API gave.
 pub fn check(acknowledged: &Acknowledged, list: &Value) -> Result<(), Unkept> {
     let missing = acknowledged.missing(list);
-    let names = missing.iter().map(|revision| &acknowledged.0[revision]);
+    let names = missing
+        .iter()
+        .filter_map(|revision| acknowledged.0.get(revision));
     let names: Vec<String> = names.cloned().collect();
     if names.is_empty() {
         return Ok(());
@@ -111,6 +121,10 @@ mod tests {
         assert_eq!(check(&acknowledged, &list), Err(Unkept::Lost { names }));
         assert!(acknowledged.add("c", Some(5)).is_err());
         assert_eq!(acknowledged.forgive(3, 5), 1, "a, at 4");
+        let nothing = json!({ "items": [] });
+        assert_eq!(acknowledged.missing(&nothing), [5, 4]);
+        let names = vec!["c".to_owned()];
+        assert_eq!(check(&acknowledged, &nothing), Err(Unkept::Lost { names }));
         assert_eq!(
             acknowledged.forgive(5, 9),
             0,

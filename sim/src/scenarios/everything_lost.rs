@@ -73,6 +73,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     let containers = running(&world);
     let lost_at = world.elapsed();
     let with_machines = world.chance(0..=1) == 1;
+    world.measure_disaster();
     lose(&world, with_machines);
     // Until it is done; nobody forms a cluster so soon.
     tokio::time::sleep(DONE_WITHIN).await;
@@ -158,6 +159,7 @@ async fn bring_back(world: &World, with_machines: bool) -> Duration {
             world.pass(0..=2_000).await;
         }
     }
+    world.measure_recovery();
     world.elapsed()
 }
 

@@ -1,3 +1,5 @@
+//! What the archive keeps, claims, finds and removes, over a store in memory.
+
 use super::*;
 use crate::actors::testing::objects::Shelf;
 use crate::raft::PeerId;
