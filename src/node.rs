@@ -311,6 +311,22 @@ fn agent(
     (link, agent.expect("the context runs its closure at once"))
 }
 
+/// Finds this node a cluster, and its state in the archive, if there is one.
+fn joiner(
+    env: &Env,
+    introduction: Introduction,
+    caller: Addr<Caller>,
+    peer: &Addr<RaftPeer>,
+    archive: Option<Archive>,
+) -> Joiner {
+    let (part, refound) = (peer.clone().recipient(), peer.clone().recipient());
+    let joiner = Joiner::new(introduction, caller, part, env.entropy.clone());
+    match archive {
+        Some(archive) => joiner.with_archive(Restoring::new(archive, refound, env.clock.clone())),
+        None => joiner,
+    }
+}
+
 impl Parts {
     /// Starts all actors.
     fn start(
@@ -339,17 +355,8 @@ impl Parts {
             init: options.init,
             voters_wanted: options.voters,
         };
-        let mut joiner = Joiner::new(
-            introduction,
-            caller.clone(),
-            peer.clone().recipient(),
-            env.entropy.clone(),
-        );
         let archive = env.objects.clone().map(Archive::new);
-        if let Some(archive) = archive.clone() {
-            let peer = peer.clone().recipient();
-            joiner = joiner.with_archive(Restoring::new(archive, peer, env.clock.clone()));
-        }
+        let joiner = joiner(env, introduction, caller.clone(), &peer, archive.clone());
         let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
