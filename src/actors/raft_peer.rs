@@ -286,8 +286,12 @@ impl Handler<TakePart> for RaftPeer {
     type Result = bool;
 
     fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) -> bool {
-        if !self.may_take_part(cluster) {
+        if self.has_promised_more(cluster) {
             return false;
+        }
+        // The one that began a generation hears of it as everybody does.
+        if !self.may_go_on_to(cluster) {
+            return true;
         }
         self.freeze();
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
@@ -299,17 +303,7 @@ impl Handler<TakePart> for RaftPeer {
             now,
             entropy,
         );
-        if let Some(relic) = &self.relic {
-            // The store it will be sent remembers the last generation's proposals, by number.
-            member.next_sequence = relic.next_sequence;
-            // The new generation's leader may have introduced itself already; what it said is newer.
-            for (id, contact) in relic.contacts.iter() {
-                let introduced = self.introduced.entry(*id);
-                introduced.or_insert_with(|| contact.clone());
-            }
-        }
-        // There is nothing to be read from it, and it would hide this generation's part for ever on who gets no state.
-        self.relic = self.relic.take().filter(Member::has_state);
+        self.inherit(&mut member);
         self.member = Some(member);
         tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
         self.step(Input::Tick);

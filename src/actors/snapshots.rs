@@ -279,8 +279,11 @@ impl Saving {
         let body = encoder.finish();
         let bytes = body.len();
         self.archive.save(&header, body).await?;
-        let removed = self.archive.prune().await?;
-        tracing::trace!(removed, "older snapshots");
+        // What is kept too long costs money and harms nothing: this snapshot is saved.
+        match self.archive.prune().await {
+            Ok(removed) => tracing::trace!(removed, "older snapshots"),
+            Err(error) => tracing::warn!(%error, "older snapshots could not be removed"),
+        }
         Ok(Outcome::Saved { revision, bytes })
     }
 }

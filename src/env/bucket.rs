@@ -3,6 +3,7 @@
 //! Over the crate `object_store`, which takes credentials from the usual variables (`AWS_*`, `AZURE_*`, `GOOGLE_*`) or
 //! from the machine's own identity. Deliberately with one TLS provider, ring, for the whole program.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -73,7 +74,11 @@ impl Bucket {
             Box::new(LocalFileSystem::new_with_prefix(folder)?)
         } else {
             install_tls();
-            let variables = std::env::vars();
+            // Those that are no text are nobody's of these.
+            let text = |(name, value): (OsString, OsString)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            };
+            let variables = std::env::vars_os().filter_map(text);
             let named = |name: &str| VARIABLES.iter().any(|prefix| name.starts_with(prefix));
             let bounds = [
                 ("timeout", REQUEST_TIMEOUT),

@@ -11,6 +11,9 @@ pub const INCARNATION: &str = "kagero.dev/incarnation";
 /// Annotation: the announced end of the Node's machine, an [`Eviction`] as JSON. Without it nobody has announced one.
 pub const EVICTION: &str = "kagero.dev/eviction";
 
+/// Times that can be meant, in seconds since the Unix epoch: until the year 3000.
+const MEANT_SECONDS: std::ops::Range<i64> = 0..32_503_680_000;
+
 /// The announced end of a node's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,11 +33,17 @@ impl Eviction {
     }
 }
 
-/// The announced end of the node as it is now. An annotation that cannot be read announces nothing.
+/// The announced end of the node as it is now. An annotation that cannot be read announces nothing, nor does one of a
+/// time that nobody can have meant: anybody who may write Nodes may write it, and leaders calculate with it.
 pub fn eviction(node: &Node) -> Option<Eviction> {
     let annotations = node.metadata.annotations.as_ref()?;
     let eviction: Eviction = serde_json::from_str(annotations.get(EVICTION)?).ok()?;
-    (annotations.get(INCARNATION) == Some(&eviction.incarnation)).then_some(eviction)
+    let meant = |time: Timestamp| MEANT_SECONDS.contains(&time.as_second());
+    let (own, times) = (
+        annotations.get(INCARNATION) == Some(&eviction.incarnation),
+        meant(eviction.since) && meant(eviction.deadline),
+    );
+    (own && times).then_some(eviction)
 }
 
 /// A condition by its type.
@@ -69,5 +78,11 @@ mod tests {
         assert_eq!(read("0a", &announced.encode()), Some(announced.clone()));
         assert_eq!(read("0b", &announced.encode()), None, "a later one's");
         assert_eq!(read("0a", "soon"), None);
+        for time in [Timestamp::MIN, Timestamp::MAX] {
+            let (mut since, mut deadline) = (announced.clone(), announced.clone());
+            (since.since, deadline.deadline) = (time, time);
+            assert_eq!(read("0a", &since.encode()), None, "{time}");
+            assert_eq!(read("0a", &deadline.encode()), None, "{time}");
+        }
     }
 }

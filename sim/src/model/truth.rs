@@ -6,13 +6,28 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kagero::raft::{BOOTSTRAP_INDEX, Entry, Index, PeerId, Raft, Ready, Role, Snapshot, Tag, Term};
 
+/// An entry that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Committed {
+    term: Term,
+    content: u64,
+    /// The term of the leader that committed it, who is the first to know.
+    during: Term,
+}
+
+impl Committed {
+    fn is(&self, entry: &Entry) -> bool {
+        (self.term, self.content) == (entry.term, content_of(entry))
+    }
+}
+
 /// The history that properties need. Equal histories are equal states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Truth {
     /// Who led each term.
     pub leaders: BTreeMap<Term, PeerId>,
-    /// What was committed after the bootstrap: term and content of each entry.
-    pub committed: Vec<(Term, u64)>,
+    /// What was committed after the bootstrap.
+    pub committed: Vec<Committed>,
     /// Reads that wait, and the commit index that they must not stay behind.
     pub reads: BTreeMap<Tag, Index>,
     /// Reads that were answered.
@@ -93,13 +108,13 @@ impl Truth {
         }
         self.leaders.insert(term, id);
         let log = raft.log();
-        let up_to = self.committed_up_to();
-        let kept = (log.base().max(BOOTSTRAP_INDEX) + 1..=up_to).find(|index| {
-            let (term, content) = self.committed[(index - BOOTSTRAP_INDEX - 1) as usize];
-            let entry = log.get(*index);
-            !entry.is_some_and(|entry| entry.term == term && content_of(entry) == content)
+        // A leader of an earlier term, elected late, need not have what was committed meanwhile.
+        let before = |(_, known): &(Index, &Committed)| known.during < term;
+        let known = (BOOTSTRAP_INDEX + 1..).zip(&self.committed);
+        let lacks = known.filter(before).find(|(index, known)| {
+            *index > log.base() && !log.get(*index).is_some_and(|entry| known.is(entry))
         });
-        if let Some(index) = kept {
+        if let Some((index, _)) = lacks {
             let text = format!("{id} leads term {term} without the committed entry {index}");
             self.broke("leader_completeness", text);
         }
@@ -111,21 +126,25 @@ impl Truth {
             let text = format!("{id} applies {index} after {applied}");
             return self.broke("state_machine_safety", text);
         }
-        let found = (entry.term, content_of(entry));
         let at = (index - BOOTSTRAP_INDEX - 1) as usize;
         match self.committed.get(at) {
-            Some(known) if *known == found => {}
-            Some((term, _)) => {
-                let text = format!("{id} applies {index} of term {}, not {term}", entry.term);
+            Some(known) if known.is(entry) => {}
+            Some(known) => {
+                let terms = (entry.term, known.term);
+                let text = format!("{id} applies another entry {index}: terms {terms:?}");
                 self.broke("state_machine_safety", text);
             }
-            None => self.committed.push(found),
+            None => self.committed.push(Committed {
+                term: entry.term,
+                content: content_of(entry),
+                during: raft.term(),
+            }),
         }
     }
 
     fn observe_snapshot(&mut self, raft: &Raft, snapshot: &Snapshot) {
         let at = snapshot.index.checked_sub(BOOTSTRAP_INDEX + 1);
-        let term = at.map(|at| self.committed.get(at as usize).map(|(term, _)| *term));
+        let term = at.map(|at| self.committed.get(at as usize).map(|known| known.term));
         if term.is_some_and(|term| term != Some(snapshot.term)) {
             let text = format!("{} restored {} that is not", raft.id(), snapshot.index);
             self.broke("state_machine_safety", text);

@@ -97,19 +97,39 @@ impl RaftPeer {
         self.member.as_ref().or(self.relic.as_ref())
     }
 
-    /// A process belongs to one cluster for ever, and goes on to its later generations only, never below a promise.
-    pub(super) fn may_take_part(&self, cluster: ClusterId) -> bool {
-        let own = self.newest_part().map(|member| member.cluster);
+    /// A process goes on to its cluster's generations that it has promised, or later ones, and to none below.
+    pub(super) fn has_promised_more(&self, cluster: ClusterId) -> bool {
         let promised = self.promise.map_or(0, |promise| promise.generation);
-        if own.is_some() && cluster.generation < promised {
+        let more = self.newest_part().is_some() && cluster.generation < promised;
+        if more {
             tracing::error!(
                 cluster.generation,
                 promised,
                 "a generation was promised that another overtook"
             );
-            return false;
         }
+        more
+    }
+
+    /// A process belongs to one cluster for ever, and goes on to its later generations only.
+    pub(super) fn may_go_on_to(&self, cluster: ClusterId) -> bool {
+        let own = self.newest_part().map(|member| member.cluster);
         own.is_none_or(|own| own.precedes(cluster))
+    }
+
+    /// Gives a new part what the last generation's leaves to it.
+    pub(super) fn inherit(&mut self, member: &mut Member) {
+        if let Some(relic) = &self.relic {
+            // The store it will be sent remembers the last generation's proposals, by number.
+            member.next_sequence = relic.next_sequence;
+            // The new generation's leader may have introduced itself already; what it said is newer.
+            for (id, contact) in relic.contacts.iter() {
+                let introduced = self.introduced.entry(*id);
+                introduced.or_insert_with(|| contact.clone());
+            }
+        }
+        // There is nothing to be read from it, and it would hide this generation's part for ever on who gets no state.
+        self.relic = self.relic.take().filter(Member::has_state);
     }
 
     /// Ends its part in the present generation, if it has one: no message reaches that core any more.

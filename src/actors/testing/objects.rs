@@ -15,6 +15,8 @@ use crate::env::objects::{Objects, ObjectsError};
 pub(crate) struct Shelf {
     pub(crate) objects: Rc<RefCell<BTreeMap<String, Bytes>>>,
     pub(crate) broken: Rc<Cell<bool>>,
+    /// Nothing can be deleted.
+    pub(crate) keeps_all: Rc<Cell<bool>>,
     /// Every operation takes so long.
     pub(crate) delay: Rc<Cell<Duration>>,
     /// Operations so far.
@@ -47,7 +49,7 @@ impl Shelf {
     async fn ask(&self, operation: &'static str, name: &str) -> Result<(), ObjectsError> {
         self.asked.set(self.asked.get() + 1);
         tokio::time::sleep(self.delay.get()).await;
-        if !self.broken.get() {
+        if !(self.broken.get() || operation == "delete" && self.keeps_all.get()) {
             return Ok(());
         }
         Err(ObjectsError {

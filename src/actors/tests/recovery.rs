@@ -155,6 +155,8 @@ async fn the_last_survivor_recovers_and_grows_again() {
     let record = client.get(record).await.unwrap();
     assert_eq!(revision(&record), FIRST);
 
+    assert_eq!(*one.node.ended.borrow(), None, "the winner goes on");
+
     // Two newcomers find the new generation by the seeds, and make it whole.
     let number = |at: usize| u16::try_from(dead[at]).unwrap();
     let two = Host::start(&wires, options(number(0)), 22).await;
@@ -422,6 +424,7 @@ async fn survivors_follow_the_winner_whoever_is_asked() {
             })
         })
         .await;
+        assert_eq!(*host.node.ended.borrow(), None, "it goes on");
         let list = host.client(&wires).get(CONFIG_MAPS).await.unwrap();
         assert_eq!(list["items"].as_array().unwrap().len(), 3);
     }

@@ -222,6 +222,25 @@ async fn only_what_has_changed_is_kept_and_only_the_newest() {
     assert_eq!(generation(&hosts[0]), Some(0));
 }
 
+/// A bucket may allow to write and not to delete.
+#[actix::test]
+async fn what_cannot_be_removed_is_no_reason_to_keep_it_again() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    shelf.keeps_all.set(true);
+    let hosts = three(&wires, &shelf, 0).await;
+    let client = hosts[0].client(&wires);
+    for name in ["a", "b", "c", "d", "e"] {
+        let written = write(&client, name).await;
+        kept_since(&shelf, written).await;
+    }
+    assert!(shelf.names("snapshots/").len() > 3);
+    sleep(Duration::from_secs(30)).await;
+    let asked = shelf.asked.get();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(shelf.asked.get(), asked, "nothing has changed");
+}
+
 #[actix::test]
 async fn an_archive_that_is_out_of_order_is_told_of_and_tried_again() {
     tokio::time::pause();
