@@ -22,6 +22,7 @@ use crate::raft::{ClusterId, Configuration, PeerId};
 use restoring::Restoring;
 
 mod founding;
+mod living;
 pub mod restoring;
 
 /// `--init` waits so long for seeds that do not answer: one of them may know a cluster.

@@ -14,9 +14,11 @@ use rand::RngCore;
 use tokio::time::Instant;
 
 use super::super::archive::{Archive, ArchiveError, Claim, Found, MayNot, Purpose, record};
+use super::super::caller::Caller;
 use super::super::formation::founding_configuration;
 use super::super::raft_peer::archived::Refound;
 use super::Joiner;
+use super::living::survivor;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId};
@@ -60,6 +62,11 @@ enum Unprepared {
     Archive(#[from] ArchiveError),
     #[error("no cluster is formed: {0}")]
     MayNot(#[from] MayNot),
+    #[error(
+        "no cluster is formed: {node} still holds the state of the one that was kept, perhaps a later one; let \
+         `kagero recover` go on from there, or end that node's process if its state is to be given up"
+    )]
+    Lives { node: String },
     #[error(
         "no cluster is formed: {node} claimed generation {generation} at the same time; if it is gone for good, start \
          this node again"
@@ -136,6 +143,7 @@ impl Joiner {
             clock: restoring.clock.clone(),
             entropy: self.entropy.clone(),
             introduction: self.introduction.clone(),
+            caller: self.caller.clone(),
         };
         let me = ctx.address();
         let preparing = async move { me.do_send(Prepared(preparation.prepare().await)) };
@@ -191,6 +199,7 @@ struct Preparation {
     clock: Rc<dyn Clock>,
     entropy: Entropy,
     introduction: super::Introduction,
+    caller: Addr<Caller>,
 }
 
 impl Preparation {
@@ -200,6 +209,17 @@ impl Preparation {
             claim.may_be_followed(&self.introduction.seeds)?;
         }
         let found = self.archive.newest_snapshot().await?;
+        if let Some(Found { header, store, .. }) = &found
+            && let Some(node) = survivor(
+                &self.caller,
+                self.introduction.id,
+                header.cluster,
+                &store.view(),
+            )
+            .await
+        {
+            return Err(Unprepared::Lives { node });
+        }
         let claim = self.next_claim(before.as_ref(), found.as_ref());
         let holder = self.archive.claim(&claim).await?;
         if holder.founder != claim.founder {

@@ -358,9 +358,9 @@ async fn a_cluster_of_other_seeds_is_not_followed() {
     );
 }
 
-/// Who can be reached by a later generation belongs to it, whatever it was told or thinks.
+/// Who is told to found alone, beside a cluster that lives, does not go on from a state that may be older.
 #[actix::test]
-async fn a_living_cluster_is_taken_over_by_the_later_generation_that_reaches_it() {
+async fn nobody_goes_on_from_the_archive_beside_a_living_cluster() {
     tokio::time::pause();
     let (wires, shelf) = (Wires::default(), Shelf::default());
     let hosts = three(&wires, &shelf, 0).await;
@@ -369,14 +369,37 @@ async fn a_living_cluster_is_taken_over_by_the_later_generation_that_reaches_it(
     let mut other = options(9);
     other.seeds = vec![other.listen.clone()];
     other.init = true;
-    let _other = start(&wires, &shelf, other, 9).await;
-    eventually("all are in it", || {
-        hosts.iter().all(|host| generation(host) == Some(1))
-    })
-    .await;
-    let client = hosts[0].client(&wires);
-    voters(&client, 3).await;
-    assert!(exists(&client, "kept").await);
+    let other = start(&wires, &shelf, other, 9).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(generation(&other), None);
+    assert!(hosts.iter().all(|host| generation(host) == Some(0)));
+    assert_eq!(shelf.names("generations/").len(), 1, "nothing was claimed");
+}
+
+/// All seeds are lost, and a standby that is none holds a later state than the archive.
+#[actix::test]
+async fn seeds_that_lost_all_leave_a_survivor_to_the_operator() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let hosts = three(&wires, &shelf, 0).await;
+    let four = start(&wires, &shelf, options(4), 4).await;
+    let written = write(&hosts[0].client(&wires), "kept").await;
+    let holds = || {
+        let known = four.node.known.borrow();
+        let known = known.as_ref();
+        known.is_some_and(|known| known.view.revision() >= written)
+    };
+    eventually("the standby has it", holds).await;
+    // Until its registration is kept too.
+    sleep(Duration::from_secs(60)).await;
+    drop(hosts);
+    let hosts = seeds(&wires, &shelf, 100).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(hosts.iter().all(|host| generation(host).is_none()));
+    assert!(holds(), "the survivor still has it");
+    drop(four);
+    eventually("a leader", || hosts.iter().any(Host::leads)).await;
+    assert!(exists(&hosts[0].client(&wires), "kept").await);
 }
 
 /// Both are told to found alone, and look at the archive at the same time.
