@@ -77,7 +77,7 @@ pub struct RunArgs {
     /// Peer addresses to find the cluster by
     #[arg(long, env = "KAGERO_SEEDS", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = dialled)]
     pub seeds: Vec<String>,
-    /// Form a new cluster at once if no seed is in one, without waiting for all of them
+    /// Form a cluster at once if no seed is in one, without waiting for all of them; with --snapshots, from the newest
     #[arg(long, env = "KAGERO_INIT")]
     pub init: bool,
     /// How many nodes vote: 1, 3 or 5
