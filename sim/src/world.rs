@@ -243,6 +243,14 @@ impl World {
         &self.inner.machines[name]
     }
 
+    /// Ids of all running containers, by machine.
+    pub fn running_containers(&self) -> Vec<(String, Vec<String>)> {
+        let machines = self.machines();
+        machines
+            .map(|name| (name.to_owned(), self.machine(name).running_containers()))
+            .collect()
+    }
+
     /// What each living node's store front knows, by node; a node without a replica is absent.
     pub fn known(&self) -> BTreeMap<String, Known> {
         let processes = self.inner.processes.borrow();

@@ -17,11 +17,11 @@ use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
 use super::raft_peer::transfer::Transfer;
 use super::raft_peer::{GetStatus, RaftPeer, Reconfigure};
 use super::refusals::{not_leader, stopping};
-use super::registration::{register, registered};
+use super::registration::{nodes, register, registered};
 use super::wire::Contact;
 use crate::raft::{self, Candidate, Change, ClusterId, Limits, PeerId, plan_membership};
 use crate::resource::Status;
-use crate::resource::nodes::eviction;
+use crate::resource::nodes::{eviction, is_ready};
 use crate::store::{Event, Revision, View};
 
 /// How often the leader looks whether the membership should change; well under the second after which a caught-up
@@ -200,12 +200,6 @@ impl Membership {
     }
 }
 
-/// The Node objects. One that cannot be read is no candidate; the node links say so aloud.
-fn nodes(view: &View) -> impl Iterator<Item = Node> {
-    view.range("nodes/")
-        .filter_map(|(_, record)| serde_json::from_slice(&record.value).ok())
-}
-
 /// How long a node that is no member has been silent, as far as its Node object tells.
 fn silence(node: &Node) -> Duration {
     if is_ready(node) {
@@ -214,16 +208,6 @@ fn silence(node: &Node) -> Duration {
         Duration::MAX
     }
 }
-
-fn is_ready(node: &Node) -> bool {
-    let status = node.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref());
-    conditions
-        .unwrap_or_default()
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
 fn candidate(contact: &Contact) -> Candidate {
     Candidate {
         proven_dead: false,

@@ -36,7 +36,7 @@ pub struct RaftMetrics {
 }
 
 /// Shows a figure on the registry; fails if that has one of its name.
-fn registered<C: Collector + Clone + 'static>(
+pub(super) fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     made: prometheus::Result<C>,
 ) -> prometheus::Result<C> {

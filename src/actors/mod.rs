@@ -14,6 +14,7 @@ pub mod eviction_watcher;
 mod formation;
 mod founding_state;
 pub mod gate;
+mod generation_record;
 pub mod hand_over;
 pub mod informer;
 pub mod joiner;

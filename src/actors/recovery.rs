@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -25,7 +24,7 @@ use super::raft_peer::survivor::{
     BeginGeneration, GiveAccount, MakePromise, Promise, PromiseRefused,
 };
 use super::refusals::stopping;
-use super::registration::registered;
+use super::registration::{nodes, registered};
 use super::wire::{Answer, Call, Contact};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -275,11 +274,8 @@ impl Around {
         let known = self.known.borrow();
         let no_replica = || conflict(RecoveryRefused::NoReplica.to_string());
         let known = known.as_ref().ok_or_else(no_replica)?;
-        let nodes = known.view.range("nodes/");
-        let contacts = nodes.filter_map(|(_, record)| {
-            let node: Node = serde_json::from_slice(&record.value).ok()?;
-            Some((!is_ready(&node), registered(&node)?.1.address))
-        });
+        let contacts = nodes(&known.view)
+            .filter_map(|node| Some((!is_ready(&node), registered(&node)?.1.address)));
         let mut contacts: Vec<_> = contacts.collect();
         contacts.sort();
         let addresses = contacts.into_iter().map(|(_, address)| address);
@@ -379,7 +375,7 @@ impl Around {
             cluster,
             term: plan.term,
             survivors: survivors.collect(),
-            record: operations.map_err(|error| Status::internal(error.to_string()))?,
+            record: operations,
         };
         if plan.winner == self.id {
             return begin_here(&self.peer, &self.joiner, begin).await;

@@ -10,10 +10,16 @@ use super::wire::Contact;
 use crate::raft::PeerId;
 use crate::resource::nodes::{EVICTION, Eviction, INCARNATION};
 use crate::resource::{Deletion, ObjectKey, Options, PatchType, Request, ResourceName, Verb};
-use crate::store::Revision;
+use crate::store::{Revision, View};
 
 /// Annotation: how it is reached, as JSON.
 pub const CONTACT: &str = "kagero.dev/contact";
+
+/// The Node objects. One that cannot be read is left out; the node links say so aloud.
+pub(super) fn nodes(view: &View) -> impl Iterator<Item = Node> {
+    let records = view.range("nodes/").map(|(_, record)| record);
+    records.filter_map(|record| serde_json::from_slice(&record.value).ok())
+}
 
 /// The incarnation and contact behind a Node; `None` for Nodes that no process of ours registered.
 pub fn registered(node: &Node) -> Option<(PeerId, Contact)> {

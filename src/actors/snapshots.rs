@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::archive::{Archive, ArchiveError, Header, MayNot};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
+use super::metrics::registered;
 use super::raft_peer::RaftPeer;
 use super::raft_peer::archived::{TakeSnapshot, Taken};
 use crate::control::{EventSource, Level, event};
@@ -46,31 +47,26 @@ pub struct SnapshotMetrics {
 impl SnapshotMetrics {
     /// Registers the figures; fails if the registry has them already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            fresh: IntGauge::new(
+        let gauge = |name: &str, help: &str| registered(registry, IntGauge::new(name, help));
+        let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help));
+        Ok(Self {
+            fresh: gauge(
                 "kagero_snapshot_fresh_timestamp_seconds",
                 "When the archive was last known to hold everything, Unix time; 0 on who does not lead",
             )?,
-            bytes: IntGauge::new(
+            bytes: gauge(
                 "kagero_snapshot_bytes",
                 "Size of the newest snapshot that this node has saved",
             )?,
-            saved: IntCounter::new(
+            saved: counter(
                 "kagero_snapshots_saved_total",
                 "Snapshots that this node has saved",
             )?,
-            failures: IntCounter::new(
+            failures: counter(
                 "kagero_snapshot_failures_total",
                 "Snapshots that this node could not save",
             )?,
-        };
-        for gauge in [&metrics.fresh, &metrics.bytes] {
-            registry.register(Box::new(gauge.clone()))?;
-        }
-        for counter in [&metrics.saved, &metrics.failures] {
-            registry.register(Box::new(counter.clone()))?;
-        }
-        Ok(metrics)
+        })
     }
 }
 

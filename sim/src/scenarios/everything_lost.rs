@@ -70,7 +70,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         .await;
     }
     world.pass(0..=15_000).await;
-    let containers = running(&world);
+    let containers = world.running_containers();
     let lost_at = world.elapsed();
     let with_machines = world.chance(0..=1) == 1;
     world.measure_disaster();
@@ -106,7 +106,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     })
     .await;
     nothing_else_is_back(&world, &items(&api, CONFIG_MAPS).await?, revision)?;
-    if !with_machines && running(&world) != containers {
+    if !with_machines && world.running_containers() != containers {
         return Err("containers that lived are not the same".into());
     }
     count(&world, with_machines, spoils);
@@ -246,12 +246,4 @@ fn nothing_else_is_back(world: &World, found: &[Value], revision: Revision) -> R
         }
     }
     Ok(())
-}
-
-/// Ids of all running containers, by machine.
-fn running(world: &World) -> Vec<(String, Vec<String>)> {
-    let machines = world.machines();
-    machines
-        .map(|name| (name.to_owned(), world.machine(name).running_containers()))
-        .collect()
 }

@@ -14,7 +14,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     deploy(&world, &world.client(&leader_then), PODS).await?;
     let machines: Vec<String> = world.machines().map(str::to_owned).collect();
     let first = usize::try_from(world.chance(0..=2)).expect("one of three");
-    let containers = running(&world);
+    let containers = world.running_containers();
     for at in 0..machines.len() {
         let name = &machines[(first + at) % machines.len()];
         let old = world.known()[name].standing.id.to_string();
@@ -37,16 +37,9 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         all_running(&world, &api, PODS).await
     })
     .await;
-    let now = running(&world);
+    let now = world.running_containers();
     if now != containers {
         return Err(format!("containers changed from {containers:?} to {now:?}").into());
     }
     Ok(())
-}
-
-fn running(world: &World) -> Vec<(String, Vec<String>)> {
-    let machines = world.machines();
-    machines
-        .map(|name| (name.to_owned(), world.machine(name).running_containers()))
-        .collect()
 }

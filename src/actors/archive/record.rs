@@ -1,22 +1,18 @@
 //! A restore as people read it: the record that a generation begins with, if it began with a snapshot or with nothing.
 //!
-//! Pure. Like a recovery's record it is a ConfigMap in `kube-system`, because Events are forgotten after a while.
+//! Pure. Where records are kept, `generation_record.rs` knows.
 
 use jiff::Timestamp;
 use rand::RngCore;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::super::generation_record::Kind;
 use super::super::messages::RestoreRecord;
 use super::{Claim, Found};
-use crate::resource::{codec, names, registry, time};
+use crate::resource::time;
 use crate::store::{Operation, View};
 
-/// Where records are kept.
-const NAMESPACE: &str = "kube-system";
-/// Marks them.
-const LABEL: &str = "kagero.dev/restore";
-/// The key of the record as JSON.
-const RECORD: &str = "record.json";
+const RESTORE: Kind = Kind("restore");
 
 const MILLIS_PER_SECOND: i64 = 1_000;
 
@@ -67,43 +63,16 @@ pub(in super::super) fn operations(
     record: &RestoreRecord,
     entropy: &mut dyn RngCore,
 ) -> Vec<Operation> {
-    let text = serde_json::to_string_pretty(record).expect("a record has only string keys");
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name(record.generation),
-            "namespace": NAMESPACE,
-            "uid": names::uid(entropy),
-            "creationTimestamp": record.time,
-            "labels": { LABEL: record.generation.to_string() },
-        },
-        "data": {
-            "time": record.time,
-            "source": record.source,
-            "ageSeconds": record.age_seconds.to_string(),
-            "mayBeLost": record.may_be_lost,
-            RECORD: text,
-        },
+    let data = json!({
+        "time": record.time,
+        "source": record.source,
+        "ageSeconds": record.age_seconds.to_string(),
+        "mayBeLost": record.may_be_lost,
     });
-    vec![Operation::Put {
-        key: key(record.generation),
-        value: codec::encode(&object),
-    }]
+    RESTORE.operations(record.generation, record, data, entropy)
 }
 
 /// The record of a generation's beginning, if it began with a restore and it is still there.
 pub(in super::super) fn find(view: &View, generation: u64) -> Option<RestoreRecord> {
-    let value = &view.get(&key(generation))?.value;
-    let object: Value = serde_json::from_slice(value).ok()?;
-    serde_json::from_str(object["data"][RECORD].as_str()?).ok()
-}
-
-fn name(generation: u64) -> String {
-    format!("kagero-restore-{generation}")
-}
-
-fn key(generation: u64) -> String {
-    let config_maps = registry::find("", "v1", "configmaps").expect("it is in the registry");
-    config_maps.key(Some(NAMESPACE), &name(generation))
+    RESTORE.find(view, generation)
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::StreamExt;
 use futures::stream;
-use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
 
 use super::super::caller::{Caller, Place};
-use super::super::registration::registered;
+use super::super::registration::{nodes, registered};
 use super::super::wire::{Answer, Call};
 use crate::raft::PeerId;
 use crate::store::View;
@@ -30,10 +29,7 @@ pub(super) async fn survivor(
     cluster: u64,
     state: &View,
 ) -> Option<String> {
-    let nodes = state.range("nodes/").filter_map(|(_, record)| {
-        let node: Node = serde_json::from_slice(&record.value).ok()?;
-        registered(&node)
-    });
+    let nodes = nodes(state).filter_map(|node| registered(&node));
     let nodes: Vec<_> = nodes.filter(|(id, _)| *id != own).collect();
     let asked = stream::iter(nodes).map(|(_, contact)| async move {
         let place = Place {

@@ -1,22 +1,16 @@
 //! A recovery as people read it: the plan before, and the record that the new generation begins with.
 //!
-//! Pure. The record is a ConfigMap in `kube-system`, because Events are forgotten after a while and this must not be.
+//! Pure. Where records are kept, `generation_record.rs` knows.
 
-use bytes::Bytes;
 use rand::RngCore;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::super::generation_record::Kind;
 use super::super::messages::{RecoveryMember, RecoveryRecord};
 use crate::raft::{Fate, Fated, PeerId, RecoveryPlan};
-use crate::resource::{codec, names, registry};
 use crate::store::{Operation, View};
 
-/// Where records are kept.
-const NAMESPACE: &str = "kube-system";
-/// Marks them.
-const LABEL: &str = "kagero.dev/recovery";
-/// The key of the record as JSON.
-const RECORD: &str = "record.json";
+const RECOVERY: Kind = Kind("recovery");
 
 /// What a plan comes to, told by the node that coordinates it.
 pub(super) fn describe(plan: &RecoveryPlan, coordinator: &str) -> RecoveryRecord {
@@ -69,56 +63,28 @@ fn may_be_lost(plan: &RecoveryPlan, winner: &str) -> String {
 }
 
 /// The writes that the generation begins with.
-pub(super) fn operations(
-    record: &RecoveryRecord,
-    entropy: &mut dyn RngCore,
-) -> Result<Vec<Operation>, serde_json::Error> {
-    let text = serde_json::to_string_pretty(record)?;
+pub(super) fn operations(record: &RecoveryRecord, entropy: &mut dyn RngCore) -> Vec<Operation> {
     let dead = record.members.iter().filter(|m| !m.dead.is_empty());
     let dead: Vec<_> = dead.map(|m| format!("{}: {}", m.name, m.dead)).collect();
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name(record.generation),
-            "namespace": NAMESPACE,
-            "uid": names::uid(entropy),
-            "creationTimestamp": record.time,
-            "labels": { LABEL: record.generation.to_string() },
-        },
-        "data": {
-            "time": record.time,
-            "winner": record.winner,
-            "dead": dead.join("\n"),
-            "mayBeLost": record.may_be_lost,
-            RECORD: text,
-        },
+    let data = json!({
+        "time": record.time,
+        "winner": record.winner,
+        "dead": dead.join("\n"),
+        "mayBeLost": record.may_be_lost,
     });
-    Ok(vec![Operation::Put {
-        key: key(record.generation),
-        value: codec::encode(&object),
-    }])
+    RECOVERY.operations(record.generation, record, data, entropy)
 }
 
 /// The record of a generation's beginning, if it began with one and it is still there.
 pub(in super::super) fn find(view: &View, generation: u64) -> Option<RecoveryRecord> {
-    let value: &Bytes = &view.get(&key(generation))?.value;
-    let object: Value = serde_json::from_slice(value).ok()?;
-    serde_json::from_str(object["data"][RECORD].as_str()?).ok()
-}
-
-fn name(generation: u64) -> String {
-    format!("kagero-recovery-{generation}")
-}
-
-fn key(generation: u64) -> String {
-    let config_maps = registry::find("", "v1", "configmaps").expect("it is in the registry");
-    config_maps.key(Some(NAMESPACE), &name(generation))
+    RECOVERY.find(view, generation)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use bytes::Bytes;
 
     use super::*;
     use crate::env::entropy::Entropy;
@@ -191,7 +157,7 @@ mod tests {
         let mut record = describe(&plan(), "n1");
         record.time = "2026-11-21T00:00:00Z".to_owned();
         let mut store = Store::new();
-        let operations = operations(&record, &mut Entropy::from_seed(1)).unwrap();
+        let operations = operations(&record, &mut Entropy::from_seed(1));
         store.begin_generation(3, &operations);
         assert_eq!(find(&store.view(), 3), Some(record));
         assert_eq!(find(&store.view(), 2), None);
