@@ -79,6 +79,8 @@ pub struct Options {
     pub memory_bytes: u64,
     /// Most pods it takes (Kubernetes' default is 110).
     pub pods_max: u64,
+    /// Recover from the loss of a majority without an operator, once everybody who is missing is proven dead.
+    pub auto_recover: bool,
     /// From one snapshot to the next, where there is an object store to keep them in.
     pub snapshot_interval: Duration,
     /// Applied once the cluster has formed.
@@ -228,7 +230,9 @@ impl Consensus {
             let peer = ctx.address();
             let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
-            let membership = Membership::new(own.id, peer.clone(), submit.clone(), voters).start();
+            let cloud = env.cloud.clone();
+            let membership =
+                Membership::new(own.id, peer.clone(), submit.clone(), voters, cloud).start();
             let informer = informer(env, submit.clone(), peer.clone(), objects);
             let id = own.id;
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
@@ -372,6 +376,8 @@ impl Parts {
             known: known.clone(),
             clock: env.clock.clone(),
             entropy: env.entropy.clone(),
+            cloud: env.cloud.clone(),
+            unattended: options.auto_recover,
         })
         .start();
         let (cloud, leave) = (env.cloud.clone(), membership.clone().recipient());

@@ -16,7 +16,7 @@ use kagero::node::{self, Options};
 
 use crate::checkers::Checks;
 use crate::clients;
-use crate::edges::{FakeRuntime, SimObjects};
+use crate::edges::{CloudView, FakeRuntime, SimObjects};
 use crate::faults::injector::Injector;
 use crate::faults::links::Links;
 use crate::settle;
@@ -93,7 +93,14 @@ fn build<'a>(plan: &Plan, world: &World) -> turmoil::Sim<'a> {
 async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     let machine = world.machine(&name).clone();
     let plan = world.plan();
-    let store_entropy = entropy.clone();
+    let (store_entropy, cloud_entropy) = (entropy.clone(), entropy.clone());
+    let boot = machine.boot(&name);
+    let all = || {
+        world
+            .machines()
+            .map(|name| (name.to_owned(), world.machine(name).clone()))
+    };
+    let machines = plan.cloud_tells.then(|| all().collect());
     let env = Env {
         network: Rc::new(world.network(&name)),
         clock: Rc::new(machine.clock().clone()),
@@ -104,7 +111,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
             let (bucket, gate) = (world.bucket().clone(), machine.gate().clone());
             Rc::new(SimObjects::new(bucket, gate, store_entropy)) as Rc<dyn Objects>
         }),
-        cloud: Rc::new(machine.cloud().clone()),
+        cloud: Rc::new(CloudView::new(&machine, cloud_entropy, machines)),
     };
     let options = Options {
         name: name.clone(),
@@ -119,11 +126,12 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         may_vote: true,
         init: false,
         labels: BTreeMap::new(),
-        machine_id: format!("machine-{name}"),
-        boot_id: format!("boot-{name}-{}", machine.boot()),
+        machine_id: boot.machine_id,
+        boot_id: boot.boot_id,
         cpu_millis: 8_000,
         memory_bytes: 16 << 30,
         pods_max: 110,
+        auto_recover: plan.auto_recover,
         snapshot_interval: plan.snapshot_interval.unwrap_or(Duration::MAX),
         manifests: plan.manifests.clone(),
     };
@@ -136,7 +144,12 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     world.set_process(&name, Some(process));
     truth::tap(world.clone(), name.clone(), node.watch, node.known).await;
     let mut ended = node.ended;
-    if ended.wait_for(Option::is_some).await.is_ok() {
+    let reason = match ended.wait_for(Option::is_some).await {
+        Ok(reason) => *reason,
+        Err(_) => None,
+    };
+    if let Some(reason) = reason {
+        world.end_itself(&name, reason);
         // Its supervisor starts the next.
         world.inflict(Fault::RestartProcess(name));
     }

@@ -20,6 +20,15 @@ pub struct Machine {
     cloud: SimCloud,
 }
 
+/// One boot of a machine, by the ids that its node is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The same over boots.
+    pub machine_id: String,
+    /// Of this one.
+    pub boot_id: String,
+}
+
 /// A running container that the agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -80,9 +89,13 @@ impl Machine {
         });
     }
 
-    /// Which boot this is.
-    pub fn boot(&self) -> u64 {
-        self.with(|contents| contents.boot)
+    /// Which boot this is; a lost machine has the next already.
+    pub fn boot(&self, name: &str) -> Boot {
+        let boot = self.with(|contents| contents.boot);
+        Boot {
+            machine_id: format!("machine-{name}"),
+            boot_id: format!("boot-{name}-{boot}"),
+        }
     }
 
     /// Ids of the running containers, in order.

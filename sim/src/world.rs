@@ -53,6 +53,10 @@ pub struct Plan {
     pub snapshot_interval: Option<Duration>,
     /// What every node is told to apply once the cluster has formed.
     pub manifests: Vec<Manifest>,
+    /// Whether the cloud tells what became of machines.
+    pub cloud_tells: bool,
+    /// Whether nodes recover from the loss of a majority by themselves.
+    pub auto_recover: bool,
     /// Whether a client writes during outages, so that their ends are measured exactly.
     pub probed: bool,
 }
@@ -69,6 +73,8 @@ impl Plan {
             schedule: Schedule::default(),
             snapshot_interval: None,
             manifests: Vec::new(),
+            cloud_tells: false,
+            auto_recover: false,
             probed: false,
         }
     }
@@ -141,6 +147,7 @@ struct Inner {
     disturbed: RefCell<BTreeSet<String>>,
     workload_changes: Cell<bool>,
     storm: Cell<Storm>,
+    ends: RefCell<Vec<(String, &'static str)>>,
     coverage: RefCell<Coverage>,
     history: RefCell<History>,
     truth: RefCell<Truth>,
@@ -187,6 +194,7 @@ impl World {
             disturbed: RefCell::default(),
             workload_changes: Cell::new(false),
             storm: Cell::default(),
+            ends: RefCell::default(),
             coverage: RefCell::default(),
             history: RefCell::default(),
             truth: RefCell::default(),
@@ -548,6 +556,17 @@ impl World {
     /// Whether a container may end on this machine.
     pub(crate) fn may_stop(&self, machine: &str) -> bool {
         self.inner.workload_changes.get() || self.inner.disturbed.borrow().contains(machine)
+    }
+
+    /// A process ended itself.
+    pub(crate) fn end_itself(&self, machine: &str, reason: &'static str) {
+        let mut ends = self.inner.ends.borrow_mut();
+        ends.push((machine.to_owned(), reason));
+    }
+
+    /// Processes that ended themselves since the last call, with what they said.
+    pub(crate) fn take_ends(&self) -> Vec<(String, &'static str)> {
+        self.inner.ends.take()
     }
 
     /// Running containers that were ended since the last call, with their machines.

@@ -54,6 +54,13 @@ fn a_changed_config_map_reaches_its_pod() {
 }
 
 #[test]
+fn the_clouds_word_replaces_a_voter_and_recovers_a_majority() {
+    for seed in [SEED, SEED + 1] {
+        held("cloud_tells", seed);
+    }
+}
+
+#[test]
 fn a_cluster_that_is_lost_whole_comes_back_from_its_snapshot() {
     for seed in [SEED, SEED + 1] {
         let lines = held("everything_lost", seed);

@@ -5,6 +5,7 @@
 //! progress) and the rule for who may take over a node's name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -12,6 +13,7 @@ use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
 
+use super::cloud_word::CloudWord;
 use super::hand_over::{AGAIN_MS, Leave, Leaving, successor};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
 use super::raft_peer::transfer::Transfer;
@@ -19,6 +21,7 @@ use super::raft_peer::{GetStatus, RaftPeer, Reconfigure};
 use super::refusals::{not_leader, stopping};
 use super::registration::{nodes, register, registered};
 use super::wire::Contact;
+use crate::env::cloud::Cloud;
 use crate::raft::{self, Candidate, Change, ClusterId, Limits, PeerId, plan_membership};
 use crate::resource::Status;
 use crate::resource::nodes::{eviction, is_ready};
@@ -53,6 +56,11 @@ struct Changed {
     result: Result<(), raft::Rejected>,
 }
 
+/// The cloud said which members are gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Gone(BTreeSet<PeerId>);
+
 /// The core's state was read.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -76,6 +84,7 @@ pub struct Membership {
     leaving: Leaving,
     /// When leadership was last handed over in vain.
     handed_over: Option<Instant>,
+    cloud: CloudWord,
 }
 
 impl Membership {
@@ -85,6 +94,7 @@ impl Membership {
         peer: Addr<RaftPeer>,
         submit: Recipient<Submit>,
         voters_wanted: usize,
+        cloud: Rc<dyn Cloud>,
     ) -> Self {
         Self {
             id,
@@ -96,12 +106,13 @@ impl Membership {
             urgent: false,
             leaving: Leaving::No,
             handed_over: None,
+            cloud: CloudWord::new(cloud),
         }
     }
 
     /// Everyone who could be a member, by incarnation. One whose name and machine another one has taken over is proven
-    /// dead. The machine alone proves nothing: it may run several nodes, and cloned machines share their ids.
-    fn candidates(view: &View, status: &raft::Status) -> BTreeMap<PeerId, Candidate> {
+    /// dead, and so is one that the cloud says is gone. The machine alone proves nothing: it may run several nodes, and cloned machines share their ids.
+    fn candidates(&self, view: &View, status: &raft::Status) -> BTreeMap<PeerId, Candidate> {
         let mut evicting = BTreeSet::new();
         let described = |node: Node| {
             let (id, contact) = registered(&node)?;
@@ -117,7 +128,7 @@ impl Membership {
             let superseded = |(other, new, _): &(PeerId, Contact, Duration)| {
                 other != id && new.name == contact.name && new.machine_id == contact.machine_id
             };
-            let proven_dead = nodes.iter().any(superseded);
+            let proven_dead = nodes.iter().any(superseded) || self.cloud.is_gone(*id);
             candidates.insert(
                 *id,
                 Candidate {
@@ -129,6 +140,8 @@ impl Membership {
         }
         for (id, contact, silent) in nodes {
             candidates.entry(id).or_insert_with(|| Candidate {
+                // Its Node is ready for some seconds yet, and must not make it a member again.
+                proven_dead: self.cloud.is_gone(id),
                 silent,
                 evicting: evicting.contains(&id),
                 ..candidate(&contact)
@@ -183,6 +196,15 @@ impl Membership {
         true
     }
 
+    /// What became of the silent; nobody waits for the answer.
+    fn ask_cloud(&mut self, status: &raft::Status, ctx: &mut Context<Self>) {
+        let me = ctx.address();
+        if let Some(question) = self.cloud.question(status) {
+            let asking = async move { me.do_send(Gone(question.await)) };
+            ctx.spawn(asking.into_actor(self));
+        }
+    }
+
     fn look(&mut self, ctx: &mut Context<Self>) {
         if self.view.is_none() || self.busy {
             return;
@@ -208,6 +230,7 @@ fn silence(node: &Node) -> Duration {
         Duration::MAX
     }
 }
+
 fn candidate(contact: &Contact) -> Candidate {
     Candidate {
         proven_dead: false,
@@ -281,7 +304,9 @@ impl Handler<StatusRead> for Membership {
         let (Some(view), Some(status)) = (&self.view, status) else {
             return self.rest(ctx);
         };
-        let candidates = Self::candidates(view, &status);
+        let candidates = self.candidates(view, &status);
+        self.cloud.retain(|id| candidates.contains_key(&id));
+        self.ask_cloud(&status, ctx);
         if self.hand_over(&status, &candidates) {
             return self.rest(ctx);
         }
@@ -297,6 +322,17 @@ impl Handler<StatusRead> for Membership {
             }
         };
         ctx.spawn(reconfigure.into_actor(self));
+    }
+}
+
+impl Handler<Gone> for Membership {
+    type Result = ();
+
+    fn handle(&mut self, Gone(members): Gone, ctx: &mut Self::Context) {
+        if !members.is_empty() {
+            self.cloud.hear(members);
+            self.hasten(ctx);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod adoption;
 pub mod archive;
 mod assignments;
 pub mod caller;
+mod cloud_word;
 pub mod controller_host;
 mod describe;
 pub mod dial;

@@ -1,8 +1,9 @@
 //! Coordinates a recovery from the loss of a majority: asks everybody, plans, and on a person's word carries it out.
 //!
 //! What makes it safe is the raft room's (`recovery.rs` there): any node may coordinate, several at once even, and one
-//! that dies midway leaves nothing that the next attempt must take up. Deliberately nothing automatic, and so far no
-//! question to the cloud: evidence of death is another process in a member's place, or the operator's word.
+//! that dies midway leaves nothing that the next attempt must take up. Evidence of death is another process in a member's
+//! place, the cloud's word, or the operator's. Deliberately nothing automatic but where the operator has said so before
+//! (`unattended.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -13,8 +14,10 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::unattended::Unattended;
 use super::archive::{Archive, ArchiveError, Claim, Purpose};
 use super::caller::{self, CallError, Caller};
+use super::cloud_word;
 use super::doors::Known;
 use super::joiner::{Adopt, Joiner};
 use super::link_end::{LinkEnd, WhoSpeaks};
@@ -27,6 +30,7 @@ use super::refusals::stopping;
 use super::registration::{nodes, registered};
 use super::wire::{Answer, Call, Contact};
 use crate::env::clock::Clock;
+use crate::env::cloud::Cloud;
 use crate::env::entropy::Entropy;
 use crate::raft::{
     Account, ClusterId, Configuration, PeerId, Place, Position, RecoveryPlan, RecoveryRefused,
@@ -37,6 +41,7 @@ use crate::resource::{Status, time};
 use crate::store::Revision;
 
 pub(in crate::actors) mod record;
+mod unattended;
 
 /// Who does not answer within this time is silent. Twice what dialling may take.
 const ANSWER_MS_MAX: u64 = 2_000;
@@ -78,6 +83,10 @@ pub struct Around {
     pub clock: Rc<dyn Clock>,
     /// Draws the record's UID.
     pub entropy: Entropy,
+    /// Is asked of members that do not answer.
+    pub cloud: Rc<dyn Cloud>,
+    /// Recover without an operator, once everybody who is missing is proven dead.
+    pub unattended: bool,
 }
 
 /// The actor.
@@ -85,6 +94,7 @@ pub struct Recoverer {
     around: Around,
     /// A confirmed recovery is being carried out.
     busy: bool,
+    unattended: Unattended,
 }
 
 impl Recoverer {
@@ -93,12 +103,19 @@ impl Recoverer {
         Self {
             around,
             busy: false,
+            unattended: Unattended::default(),
         }
     }
 }
 
 impl Actor for Recoverer {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.around.unattended {
+            self.attend(ctx);
+        }
+    }
 }
 
 impl Handler<Testify> for Recoverer {
@@ -136,7 +153,7 @@ impl Handler<Recover> for Recoverer {
 #[derive(Default)]
 struct Inquiry {
     testimonies: BTreeMap<String, Testimony>,
-    places: BTreeMap<PeerId, Place>,
+    contacts: BTreeMap<PeerId, Contact>,
 }
 
 impl Inquiry {
@@ -146,21 +163,28 @@ impl Inquiry {
         let mut named = BTreeSet::new();
         for (id, contact) in configuration.into_iter().flat_map(contacts) {
             named.insert(contact.address.clone());
-            self.places.insert(id, place(&contact));
+            self.contacts.insert(id, contact);
         }
         self.testimonies.insert(address, said);
         named
+    }
+
+    /// The members that are named and do not answer.
+    fn silent(&self) -> impl Iterator<Item = (PeerId, Contact)> {
+        let answers = |id| self.testimonies.values().any(|said| said.id == id);
+        let silent = self.contacts.iter().filter(move |(id, _)| !answers(**id));
+        silent.map(|(id, contact)| (*id, contact.clone()))
     }
 }
 
 impl Around {
     /// Plans, and carries the plan out if it is the one that was agreed to.
     async fn recover(mut self, asked: Recover) -> Result<Recovery, Status> {
-        let Inquiry {
-            testimonies,
-            places,
-        } = self.inquire().await?;
-        let plan = plan_recovery(self.id, &testimonies, &places, &asked.dead);
+        let heard = self.inquire().await?;
+        let gone = cloud_word::gone(&*self.cloud, heard.silent()).await;
+        let places = heard.contacts.iter();
+        let places = places.map(|(id, contact)| (*id, place(contact))).collect();
+        let plan = plan_recovery(self.id, &heard.testimonies, &places, &gone, &asked.dead);
         let mut plan = plan.map_err(|refused| conflict(refused.to_string()))?;
         self.look_for_claims(&mut plan).await?;
         let confirm = plan.token();

@@ -116,6 +116,10 @@ pub struct RunArgs {
     /// Folder of YAML and JSON files, applied once when a cluster has formed
     #[arg(long, env = "KAGERO_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// After the loss of a majority go on from what survived, without `kagero recover`, once every missing member is proven
+    /// dead by the cloud or by a new process in its place. The newest writes may be lost
+    #[arg(long, env = "KAGERO_AUTO_RECOVER")]
+    pub auto_recover: bool,
     /// Let --listen and --api be other than loopback although there is no TLS yet
     #[arg(long, env = "KAGERO_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -296,6 +300,7 @@ impl RunArgs {
                 self.reserved_memory,
             )?,
             pods_max: self.max_pods,
+            auto_recover: self.auto_recover,
             snapshot_interval: self.snapshot_interval,
             manifests: Vec::new(),
             name,

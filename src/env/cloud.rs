@@ -36,8 +36,8 @@ pub trait Cloud {
     /// The announced end of this machine, if there is one. Asked every second.
     async fn notice(&self) -> Result<Option<Notice>, CloudError>;
     /// What became of the boot of a machine, by the ids that its node was started with: a machine that was stopped and
-    /// started again has another boot, and the former is gone. Asked by nobody yet: neither the replacement of a silent
-    /// voter nor a recovery takes the cloud's word for a death so far.
+    /// started again has another boot, and the former is gone. Asked only of members that are silent: a voter that is
+    /// gone is replaced at once, and recovery from the loss of a majority takes the cloud's word for a death.
     async fn fate(&self, machine_id: &str, boot_id: &str) -> Result<Fate, CloudError>;
 }
 

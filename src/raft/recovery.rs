@@ -97,8 +97,6 @@ pub struct Testimony {
 }
 
 /// Why a member is taken for dead: it will certainly never speak again.
-///
-/// The cloud's own word (the machine is stopped or deleted) belongs here as a third, once it can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Evidence {
     /// Another incarnation of the same name answers on the same machine, at the same address.
@@ -106,6 +104,8 @@ pub enum Evidence {
         /// That incarnation.
         by: PeerId,
     },
+    /// The cloud says that the boot of its machine is over.
+    Cloud,
     /// An operator says so.
     Operator,
 }
@@ -114,6 +114,7 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Superseded { by } => write!(f, "superseded by incarnation {by}"),
+            Self::Cloud => write!(f, "the cloud's word"),
             Self::Operator => write!(f, "the operator's word"),
         }
     }
@@ -256,11 +257,12 @@ pub enum RecoveryRefused {
 }
 
 /// Judges the answers. `testimonies` are by the address that was asked, `places` are those of every member that any
-/// of them names, `dead` are the names that the operator vouches for.
+/// of them names, `gone` those members of which the cloud says so, `dead` the names that the operator vouches for.
 pub fn plan_recovery(
     own: PeerId,
     testimonies: &BTreeMap<String, Testimony>,
     places: &BTreeMap<PeerId, Place>,
+    gone: &BTreeSet<PeerId>,
     dead: &BTreeSet<String>,
 ) -> Result<RecoveryPlan, RecoveryRefused> {
     let mut asker = testimonies.values().filter(|said| said.id == own);
@@ -270,6 +272,7 @@ pub fn plan_recovery(
         own,
         testimonies,
         places,
+        gone,
         dead,
         accounts: testimonies
             .values()
@@ -285,6 +288,7 @@ struct Inquest<'a> {
     own: PeerId,
     testimonies: &'a BTreeMap<String, Testimony>,
     places: &'a BTreeMap<PeerId, Place>,
+    gone: &'a BTreeSet<PeerId>,
     dead: &'a BTreeSet<String>,
     /// Those of this cluster.
     accounts: Vec<(&'a Testimony, &'a Account)>,
@@ -447,6 +451,9 @@ impl Inquest<'_> {
         });
         if let Some(said) = successor {
             return Some(Evidence::Superseded { by: said.id });
+        }
+        if self.gone.contains(&id) {
+            return Some(Evidence::Cloud);
         }
         // One whose place is not known goes by its incarnation.
         let vouched = self.dead.contains(&self.name(id));

@@ -7,6 +7,7 @@ pub mod acknowledged;
 pub mod bounded;
 pub mod clusters;
 pub mod containers;
+pub mod ends;
 pub mod leaders;
 pub mod linearizable;
 pub mod liveness;
@@ -34,6 +35,7 @@ pub struct Checks {
     leaders: leaders::Leaders,
     revisions: revisions::Revisions,
     membership: membership::Membership,
+    ends: ends::Ends,
 }
 
 /// A property does not hold.
@@ -45,6 +47,9 @@ pub enum Broken {
     /// Of [`clusters`].
     #[error(transparent)]
     Clusters(#[from] clusters::SecondCluster),
+    /// Of [`ends`].
+    #[error(transparent)]
+    Ends(#[from] ends::GaveUp),
     /// Of [`leaders`].
     #[error(transparent)]
     Leaders(#[from] leaders::TwoLeaders),
@@ -75,6 +80,7 @@ impl Checks {
             looked = (|| {
                 self.clusters.look(node, known)?;
                 self.leaders.look(known)?;
+                self.ends.look(known);
                 self.revisions.look(node, known)?;
                 for step in self.membership.look(&known.standing)? {
                     world.count(step, 1);
@@ -86,6 +92,10 @@ impl Checks {
             })();
         });
         looked?;
+        for (machine, reason) in world.take_ends() {
+            world.count("process: ended itself", 1);
+            self.ends.check(&machine, reason)?;
+        }
         let stops = world.take_stops();
         let compare = self.steps.is_multiple_of(STEPS_PER_COMPARISON);
         if stops.is_empty() && !compare {

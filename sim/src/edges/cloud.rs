@@ -1,13 +1,23 @@
-//! What a machine's cloud says of it: that its end is announced, if the driver said so.
-//!
-//! Deliberately silent about other machines: whether they are gone, nodes must find out without the cloud.
+//! What a machine's cloud says: that its own end is announced, if the driver said so; and, in a world in which it can be
+//! asked that, what became of other machines. It takes its time, and now and then it answers with an error.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kagero::env::entropy::Entropy;
+use rand::Rng;
+use tokio::time::sleep;
+
+use super::Gate;
+use crate::machine::{Boot, Machine};
 use kagero::env::cloud::{Cloud, CloudError, Fate, Notice};
+
+/// Half of a question takes so long, from and to.
+const HALF_MS: (u64, u64) = (20, 400);
+/// So many of a hundred questions get no answer.
+const FAILURES_PERCENT: u64 = 10;
 
 /// One machine's. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -45,10 +55,38 @@ impl SimCloud {
     }
 }
 
+/// The cloud as a process on one machine sees it.
+pub struct CloudView {
+    own: SimCloud,
+    gate: Gate,
+    entropy: Entropy,
+    /// All machines, where the cloud tells what became of them.
+    machines: Option<Vec<(String, Machine)>>,
+}
+
+impl CloudView {
+    /// For a process on this machine.
+    pub fn new(own: &Machine, entropy: Entropy, machines: Option<Vec<(String, Machine)>>) -> Self {
+        Self {
+            own: own.cloud().clone(),
+            gate: own.gate().clone(),
+            entropy,
+            machines,
+        }
+    }
+
+    /// One way of a question.
+    async fn pass(&self, chance: &mut Entropy) {
+        self.gate.open().await;
+        let half = chance.random_range(HALF_MS.0..=HALF_MS.1);
+        sleep(Duration::from_millis(half)).await;
+    }
+}
+
 #[async_trait(?Send)]
-impl Cloud for SimCloud {
+impl Cloud for CloudView {
     async fn notice(&self) -> Result<Option<Notice>, CloudError> {
-        let mut word = self.0.borrow_mut();
+        let mut word = self.own.0.borrow_mut();
         let Some(deadline) = word.deadline else {
             return Ok(None);
         };
@@ -58,7 +96,22 @@ impl Cloud for SimCloud {
         Ok(Some(Notice { within }))
     }
 
-    async fn fate(&self, _: &str, _: &str) -> Result<Fate, CloudError> {
-        Ok(Fate::Unknown)
+    async fn fate(&self, machine_id: &str, boot_id: &str) -> Result<Fate, CloudError> {
+        let Some(machines) = &self.machines else {
+            return Ok(Fate::Unknown);
+        };
+        let mut chance = self.entropy.clone();
+        self.pass(&mut chance).await;
+        if chance.random_range(0..100) < FAILURES_PERCENT {
+            return Err(CloudError("out of order for a moment".to_owned()));
+        }
+        let mut boots = machines.iter().map(|(name, machine)| machine.boot(name));
+        let fate = match boots.find(|boot| boot.machine_id == machine_id) {
+            Some(Boot { boot_id: now, .. }) if now == boot_id => Fate::There,
+            Some(_) => Fate::Gone,
+            None => Fate::Unknown,
+        };
+        self.pass(&mut chance).await;
+        Ok(fate)
     }
 }

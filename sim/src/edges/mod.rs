@@ -8,7 +8,7 @@ mod objects;
 mod runtime;
 
 pub use clock::{EPOCH_SECONDS, SimClock};
-pub use cloud::SimCloud;
+pub use cloud::{CloudView, SimCloud};
 pub use gate::Gate;
 pub use network::{Cuts, SimNetwork};
 pub use objects::{Bucket, SimObjects};

@@ -3,6 +3,7 @@
 //! A scenario says what happens and what it must see; what must always hold is in `checkers` and what every run ends
 //! with in `settle.rs`, so neither stands here.
 
+mod cloud_tells;
 mod config_map;
 mod everything_lost;
 mod evict_in_turn;
@@ -102,6 +103,13 @@ pub const ALL: &[Scenario] = &[
         3,
         "both followers are lost, or one called dead: an operator recovers, they join the new generation"
     ),
+    Scenario {
+        name: "cloud_tells",
+        about: "the cloud says who is gone: a voter is replaced at once, a lost majority recovered unattended",
+        plan: cloud_tells::plan,
+        covers: &[],
+        play: |world| Box::pin(cloud_tells::play(world)),
+    },
     Scenario {
         name: "everything_lost",
         about: "every process dies at once, with its machine or without; a snapshot and manifests bring the cluster back",

@@ -68,6 +68,7 @@ pub(crate) fn options(number: u16) -> Options {
         cpu_millis: 1_000,
         memory_bytes: 1 << 30,
         pods_max: 110,
+        auto_recover: false,
         snapshot_interval: Duration::from_secs(10),
         manifests: Vec::new(),
     }

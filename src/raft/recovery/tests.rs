@@ -35,6 +35,7 @@ fn configuration(learners: &[u64]) -> Configuration {
 struct Case {
     testimonies: BTreeMap<String, Testimony>,
     places: BTreeMap<PeerId, Place>,
+    gone: BTreeSet<PeerId>,
     dead: BTreeSet<String>,
 }
 
@@ -45,6 +46,7 @@ impl Case {
         let mut case = Self {
             testimonies: BTreeMap::new(),
             places: configuration.members().map(|m| (m, place(m.0))).collect(),
+            gone: BTreeSet::new(),
             dead: BTreeSet::new(),
         };
         for (number, term, index) in answers {
@@ -97,7 +99,12 @@ impl Case {
     }
 
     fn plan(&self) -> Result<RecoveryPlan, RecoveryRefused> {
-        plan_recovery(id(1), &self.testimonies, &self.places, &self.dead)
+        self.plan_of(id(1))
+    }
+
+    fn plan_of(&self, own: PeerId) -> Result<RecoveryPlan, RecoveryRefused> {
+        let (said, places) = (&self.testimonies, &self.places);
+        plan_recovery(own, said, places, &self.gone, &self.dead)
     }
 
     fn refused(&self) -> String {
@@ -181,6 +188,22 @@ fn what_was_promised_is_passed_over() {
     (case.account(4).promised, case.account(4).frozen) = (3, true);
     let plan = case.plan().unwrap();
     assert_eq!((plan.from.generation, plan.generation), (0, 4));
+}
+
+#[test]
+fn the_clouds_word_proves_a_death_but_not_of_one_that_answers() {
+    let mut case = Case::of(&[], &[(1, 4, 8)]);
+    case.gone = BTreeSet::from([id(2)]);
+    let refused = case.refused();
+    assert!(refused.starts_with("n3 (voter) does not"), "{refused}");
+    case.gone.insert(id(3));
+    let plan = case.plan().unwrap();
+    assert_eq!(evidence(&plan, 2), Some(Evidence::Cloud));
+    assert_eq!(evidence(&plan, 3), Some(Evidence::Cloud));
+    let mut lives = Case::of(&[4], &[(1, 4, 8), (4, 4, 9)]);
+    lives.gone = [2, 3, 4].map(id).into();
+    let plan = lives.plan().unwrap();
+    assert_eq!((plan.winner, evidence(&plan, 4)), (id(4), None));
 }
 
 #[test]
@@ -349,9 +372,8 @@ fn a_leader_that_was_left_out_wins_if_nobody_else_has_its_last_entries() {
     assert_eq!((winner.votes, &winner.contact[..]), (false, &b"n9"[..]));
     let mut alone = Case::of(&[], &[(9, 4, 9)]).dead(&["n1", "n2", "n3"]);
     alone.places.insert(id(9), place(9));
-    let refused = plan_recovery(id(9), &alone.testimonies, &alone.places, &alone.dead);
     assert_eq!(
-        refused,
+        alone.plan_of(id(9)),
         Err(RecoveryRefused::NotMember { name: "n9".into() })
     );
     for (left_out, member) in [((4, 8), (4, 8)), ((3, 9), (4, 8))] {
