@@ -4,6 +4,9 @@
 //! Each node's own published events are tapped where its API's watches begin, below HTTP. Whatever a majority committed is
 //! applied one by one by some replica, so the union over all replicas has no gap; where one is there all the same
 //! (everybody who applied it died at once), [`Truth::gaps`] names it and the checkers judge nothing that touches it.
+//!
+//! A generation that begins with a survivor's state or a snapshot goes on from there, whatever the one before it did later:
+//! its founding state stands in the history like a change of everything ([`Truth::foundings`]).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,6 +20,8 @@ use tokio::sync::watch;
 
 use crate::world::World;
 
+/// Bits of a revision below its generation, as the store documents them.
+const GENERATION_BITS: u32 = 40;
 /// Keys of the objects that clients write and watch.
 pub const WATCHED: &str = "configmaps/default/";
 /// A tap that was refused, because its replica is being replaced, tries again after this.
@@ -87,7 +92,11 @@ pub struct Differs {
 #[derive(Debug, Default)]
 pub struct Truth {
     revisions: BTreeMap<Revision, Applied>,
+    foundings: BTreeMap<Revision, Founding>,
 }
+
+/// The watched objects that a later generation begins with, by name.
+pub type Founding = BTreeMap<String, State>;
 
 #[derive(Debug)]
 struct Applied {
@@ -124,6 +133,49 @@ impl Truth {
         Ok(true)
     }
 
+    /// A replica of a generation that begins at this revision has these objects there. Gives whether that is news.
+    pub fn found(
+        &mut self,
+        node: &str,
+        revision: Revision,
+        founding: Founding,
+    ) -> Result<bool, Differs> {
+        match self.foundings.get(&revision) {
+            None => {
+                self.foundings.insert(revision, founding);
+                Ok(true)
+            }
+            Some(first) if *first == founding => Ok(false),
+            Some(_) => Err(Differs {
+                revision,
+                first: "another".to_owned(),
+                node: node.to_owned(),
+            }),
+        }
+    }
+
+    /// What each later generation began with, by its first revision.
+    pub fn foundings(&self) -> &BTreeMap<Revision, Founding> {
+        &self.foundings
+    }
+
+    /// The watched objects at a revision, by name.
+    pub fn at(&self, revision: Revision) -> BTreeMap<&str, &State> {
+        let founding = self.foundings.range(..=revision).next_back();
+        let (begun, founding) = founding.unzip();
+        let founding = founding.into_iter().flatten();
+        let mut there: BTreeMap<&str, &State> = founding
+            .map(|(name, state)| (name.as_str(), state))
+            .collect();
+        for change in self.changes(begun.copied().unwrap_or_default(), revision) {
+            match &change.current {
+                Some(state) => there.insert(&change.name, state),
+                None => there.remove(change.name.as_str()),
+            };
+        }
+        there
+    }
+
     /// The changes of watched objects after one revision up to another, in order.
     pub fn changes(&self, after: Revision, up_to: Revision) -> impl Iterator<Item = &Change> {
         let range = after + 1..=up_to.max(after + 1);
@@ -138,12 +190,15 @@ impl Truth {
         self.revisions.values().flat_map(|applied| &applied.changes)
     }
 
-    /// Revisions that nobody was seen applying, as (after, before), of those from the first seen on.
+    /// Revisions that nobody was seen applying, as (after, before), of those from the first seen on. Between a generation's
+    /// last and the founding of the next there are none.
     pub fn gaps(&self) -> Vec<(Revision, Revision)> {
         let mut gaps = Vec::new();
         let mut last = 0;
         for revision in self.revisions.keys() {
-            if *revision != last + 1 {
+            let begun = revision - 1;
+            let founded = begun > last && self.foundings.contains_key(&begun);
+            if *revision != last + 1 && !founded {
                 gaps.push((last, *revision));
             }
             last = *revision;
@@ -205,29 +260,72 @@ fn digest(events: &[Event]) -> u64 {
     hash
 }
 
+fn first_revision(generation: u64) -> Revision {
+    generation << GENERATION_BITS
+}
+
 /// Listens to what a node's replica applies, for as long as its process lives.
 pub(crate) async fn tap(
     world: World,
     node: String,
     watch: Recipient<Watch>,
+    known: watch::Receiver<Option<Known>>,
+) {
+    let foundings = tap_foundings(&world, &node, known.clone());
+    tokio::join!(tap_changes(&world, &node, watch, known), foundings);
+}
+
+async fn tap_foundings(world: &World, node: &str, mut known: watch::Receiver<Option<Known>>) {
+    loop {
+        if let Some(Known { view, standing, .. }) = &*known.borrow_and_update() {
+            let begun = first_revision(standing.cluster.generation);
+            if begun > 0 && view.revision() == begun {
+                let objects = view.range(WATCHED);
+                let founding = objects
+                    .filter_map(|(key, record)| {
+                        Some((key.strip_prefix(WATCHED)?.to_owned(), state(record)))
+                    })
+                    .collect();
+                match world.truth().found(node, begun, founding) {
+                    Ok(true) => world.count("cluster: generation begun", 1),
+                    Ok(false) => {}
+                    Err(differs) => world.report_broken(differs.to_string()),
+                }
+            }
+        }
+        if known.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tap_changes(
+    world: &World,
+    node: &str,
+    watch: Recipient<Watch>,
     mut known: watch::Receiver<Option<Known>>,
 ) {
     loop {
-        let Ok(revision) = known
+        let at = |known: &Option<Known>| {
+            let known = known.as_ref()?;
+            let begun = first_revision(known.standing.cluster.generation);
+            Some([begun, known.view.revision()])
+        };
+        let Ok(Some(from)) = known
             .wait_for(Option::is_some)
             .await
-            .map(|known| known.as_ref().map_or(0, |known| known.view.revision()))
+            .map(|known| at(&known))
         else {
             return;
         };
         // A founder's history reaches back to the beginning; who was sent a snapshot knows nothing from before.
-        for after in [0, revision] {
+        for after in from {
             let prefix = String::new();
             match watch.send(Watch { prefix, after }).await {
                 Ok(Ok(mut subscription)) => {
-                    record(&world, &node, &subscription.backlog);
+                    record(world, node, &subscription.backlog);
                     while let Some(batch) = subscription.events.recv().await {
-                        record(&world, &node, &batch);
+                        record(world, node, &batch);
                     }
                     break;
                 }

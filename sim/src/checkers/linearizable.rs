@@ -14,7 +14,7 @@ use kagero::store::Revision;
 
 use crate::clients::contenders::{MARK, POOL};
 use crate::history::{Answer, Moment, Operation, Request};
-use crate::truth::{Content, Truth};
+use crate::truth::{Content, State, Truth};
 
 /// An answer that no order of all requests explains.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +32,16 @@ pub struct Wrong {
     pub ceiling: Revision,
 }
 
-/// What one object was, from each of its changes on.
-type Life = Vec<(Revision, Option<Rc<Content>>)>;
+/// What one object was from a revision on.
+struct Point {
+    at: Revision,
+    /// The revision of its last change: `at`, but for what a generation began with.
+    changed: Revision,
+    content: Option<Rc<Content>>,
+}
+
+/// One object's, in order.
+type Life = Vec<Point>;
 
 /// Judges all requests.
 pub fn check(operations: &[Operation], truth: &Truth) -> Result<(), Wrong> {
@@ -74,7 +82,32 @@ fn lives(truth: &Truth) -> BTreeMap<String, Life> {
     for change in truth.all() {
         let content = change.current.as_ref().map(|state| state.content.clone());
         let life = lives.entry(change.name.clone()).or_default();
-        life.push((change.revision, content));
+        life.push(Point {
+            at: change.revision,
+            changed: change.revision,
+            content,
+        });
+    }
+    for (begun, founding) in truth.foundings() {
+        for name in founding.keys() {
+            lives.entry(name.clone()).or_default();
+        }
+        for (name, life) in &mut lives {
+            let state = founding.get(name);
+            let next = life.partition_point(|point| point.at <= *begun);
+            let was = next
+                .checked_sub(1)
+                .and_then(|last| life[last].content.as_ref());
+            if was.is_none() && state.is_none() {
+                continue;
+            }
+            let point = Point {
+                at: *begun,
+                changed: state.map_or(*begun, |state| state.revision),
+                content: state.map(|state| state.content.clone()),
+            };
+            life.insert(next, point);
+        }
     }
     lives
 }
@@ -137,18 +170,24 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn life(&self, name: &str) -> &[(Revision, Option<Rc<Content>>)] {
+    fn life(&self, name: &str) -> &[Point] {
         self.lives.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// What an object was at a revision, and since when.
     fn at(&self, name: &str, revision: Revision) -> (Revision, Option<&Content>) {
         let life = self.life(name);
-        let after = life.partition_point(|(changed, _)| *changed <= revision);
+        let after = life.partition_point(|point| point.at <= revision);
         let last = after.checked_sub(1).map(|last| &life[last]);
-        last.map_or((0, None), |(changed, content)| {
-            (*changed, content.as_deref())
-        })
+        last.map_or((0, None), |point| (point.changed, point.content.as_deref()))
+    }
+
+    /// Whether a generation began with an object so, which nobody may have been seen writing: what a survivor had beyond
+    /// what was known to be committed goes on, too.
+    fn founded(&self, name: &str, changed: Revision, content: &Content) -> bool {
+        let is = |state: &State| state.revision == changed && *state.content == *content;
+        let mut foundings = self.truth.foundings().values();
+        foundings.any(|founding| founding.get(name).is_some_and(is))
     }
 
     /// Whether something held of an object at some revision between two.
@@ -163,8 +202,8 @@ impl Judge<'_> {
         let mut within = self
             .life(name)
             .iter()
-            .filter(|(at, _)| *at > floor && *at <= ceiling);
-        held(changed, content) || within.any(|(at, content)| held(*at, content.as_deref()))
+            .filter(|point| point.at > floor && point.at <= ceiling);
+        held(changed, content) || within.any(|point| held(point.changed, point.content.as_deref()))
     }
 
     fn check(
@@ -185,7 +224,8 @@ impl Judge<'_> {
             }
             (Answer::Found(revision, content), _) => {
                 let (changed, held) = self.at(name, *revision);
-                if changed != *revision || held != Some(content) {
+                let was = changed == *revision && held == Some(content);
+                if !was && !self.founded(name, *revision, content) {
                     return Err("it never was as it was read");
                 }
                 if *revision > ceiling {
@@ -300,8 +340,8 @@ impl Judge<'_> {
         let mut removals: BTreeSet<Revision> = self
             .life(name)
             .iter()
-            .filter(|(_, content)| content.is_none())
-            .map(|(revision, _)| *revision)
+            .filter(|point| point.content.is_none())
+            .map(|point| point.at)
             .collect();
         for (ceiling, floor, operation) in asked {
             let first = removals.range(floor + 1..).next().copied();

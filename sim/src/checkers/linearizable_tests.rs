@@ -1,6 +1,6 @@
 //! Histories made by hand, good and bad, against a store's history made by hand.
 
-use super::super::made::{content, made, operation};
+use super::super::made::{content, founding, made, operation};
 use super::*;
 
 /// `a` is created at 2 and replaced at 4, `b` is created at 3, `a` is removed at 5.
@@ -167,5 +167,55 @@ fn two_deletions_need_two_removals() {
     assert_eq!(
         why(&twice),
         "a deletion was acknowledged and did not happen"
+    );
+}
+
+/// Generation 1 began without what was written at 3 and 4, and with a write to `c` that nobody was seen applying.
+fn founded(operations: &[Operation]) -> &'static str {
+    const BEGUN: Revision = 1 << 40;
+    let mut truth = made(&[
+        (2, "a", None, Some("1")),
+        (3, "b", None, Some("2")),
+        (4, "a", Some((2, "1")), Some("3")),
+        (BEGUN + 1, "d", None, Some("5")),
+    ]);
+    assert!(!truth.gaps().is_empty());
+    let objects = founding(&[("a", 2, "1"), ("c", 3, "4")]);
+    assert_eq!(truth.found("n1", BEGUN, objects), Ok(true));
+    assert_eq!(truth.gaps(), [(0, 2)], "of those from the first seen on");
+    check(operations, &truth).map_or_else(|wrong| wrong.why, |()| "")
+}
+
+#[test]
+fn what_a_generation_began_without_is_gone_and_does_not_come_back() {
+    const NEWS: Revision = (1 << 40) + 1;
+    let with = |later: &[Operation]| {
+        let mut all = history();
+        all.extend_from_slice(later);
+        founded(&all)
+    };
+    let read = |name, at, answer| operation(name, at, at + 1, Request::Get, answer);
+    let told = operation("d", 11, 12, create("5"), written(NEWS, "5"));
+    assert_eq!(with(&[]), "", "what was lost was true before");
+    let good = [
+        told.clone(),
+        read("a", 13, found(2, "1")),
+        read("b", 13, Answer::Missing),
+        read("c", 13, found(3, "4")),
+    ];
+    assert_eq!(with(&good), "");
+    let lost = [told.clone(), read("a", 13, found(4, "3"))];
+    assert_eq!(with(&lost), "a stale read");
+    let early = [read("b", 9, Answer::Missing), told.clone()];
+    assert_eq!(
+        with(&early),
+        "",
+        "whoever asked may have asked the later generation"
+    );
+    let both = [told, read("b", 13, found(3, "2"))];
+    assert_eq!(with(&both), "a stale read");
+    assert_eq!(
+        founded(&[read("c", 1, found(3, "5"))]),
+        "it never was as it was read"
     );
 }

@@ -1,6 +1,7 @@
 //! Small histories for the checkers' own tests.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use crate::clients::contenders::{MARK, POOL};
 use crate::history::{Answer, Moment, Operation, Request};
-use crate::truth::{Content, Truth, WATCHED};
+use crate::truth::{Content, Founding, State, Truth, WATCHED};
 
 /// One change: when, of what, what it was (and since when), what it says now.
 pub(super) type Made<'a> = (
@@ -53,6 +54,18 @@ pub(super) fn made(changes: &[Made<'_>]) -> Truth {
         truth.add("n1", &events).expect("made once");
     }
     truth
+}
+
+/// What a generation begins with: names, since when they are so, what they say.
+pub(super) fn founding(objects: &[(&str, Revision, &str)]) -> Founding {
+    let object = |(name, revision, mark): &(&str, Revision, &str)| {
+        let state = State {
+            revision: *revision,
+            content: Rc::new(content(mark)),
+        };
+        ((*name).to_owned(), state)
+    };
+    objects.iter().map(object).collect()
 }
 
 /// A request with its answer.

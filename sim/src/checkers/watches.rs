@@ -239,13 +239,7 @@ impl<'a> Judge<'a> {
         revision: Revision,
         sent: &[&Line],
     ) -> Result<(), (Promise, Option<Line>)> {
-        let mut there: BTreeMap<&str, &State> = BTreeMap::new();
-        for change in self.truth.changes(0, revision) {
-            match &change.current {
-                Some(state) => there.insert(&change.name, state),
-                None => there.remove(change.name.as_str()),
-            };
-        }
+        let there = self.truth.at(revision);
         let selector = self.chain.selector.as_ref();
         let selected = there
             .iter()
