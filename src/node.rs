@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::actors::archive::Archive;
 use crate::actors::caller::Caller;
+use crate::actors::claimant::Claimant;
 use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial;
 use crate::actors::doors::Known;
@@ -29,16 +30,17 @@ use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
 use crate::actors::manifests::{self, Manifest, Manifests};
 use crate::actors::membership::Membership;
-use crate::actors::messages::{Submit, Watch};
+use crate::actors::messages::{SnapshotStatus, Submit, Watch};
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
 use crate::actors::node_agent::NodeAgent;
 use crate::actors::node_links::NodeLinks;
 use crate::actors::peers::Peers;
 use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
 use crate::actors::recovery::{Around, Recoverer};
+use crate::actors::rosters::Rosters;
 use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
-use crate::actors::snapshots::{self, SnapshotMetrics, Snapshots};
+use crate::actors::snapshots::{self, SaveNow, SnapshotMetrics, Snapshots};
 use crate::actors::store_front::StoreFront;
 use crate::actors::wire::Contact;
 use crate::agent::NodeInfo;
@@ -102,6 +104,20 @@ pub struct Node {
     /// Why this process must end and be started again, once it must.
     pub ended: watch::Receiver<Option<&'static str>>,
     leave: Recipient<Leave>,
+    keep: Option<Recipient<SaveNow>>,
+}
+
+/// What became of a cluster's state at the end of the last process that led it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastState {
+    /// The archive has all of it.
+    Kept,
+    /// There is no archive.
+    NoArchive,
+    /// It could not be kept, for this reason.
+    Lost(String),
+    /// This node does not lead.
+    NotOurs,
 }
 
 impl Node {
@@ -120,6 +136,29 @@ impl Node {
         self.leave.do_send(Leave(Leaving::Now));
         let deposed = self.known.wait_for(|known| !leads(known));
         timeout(patience, deposed).await.is_ok()
+    }
+
+    /// Keeps the state in the archive before the process of a leader ends that could not hand over: what was written since
+    /// the last snapshot may be nowhere else. Takes `patience` at most.
+    pub async fn keep_state(&self, patience: Duration) -> LastState {
+        let Some(keep) = &self.keep else {
+            return LastState::NoArchive;
+        };
+        match timeout(patience, keep.send(SaveNow)).await {
+            Ok(Ok(Ok(true))) => LastState::Kept,
+            // No answer means that the node is stopping.
+            Ok(Ok(Ok(false)) | Err(_)) => LastState::NotOurs,
+            Ok(Ok(Err(error))) => LastState::Lost(error.to_string()),
+            Err(_) => LastState::Lost(format!("it took more than {} s", patience.as_secs())),
+        }
+    }
+
+    /// Whether this node leads and nobody else may: its cluster waits until another is made of what is left.
+    pub fn is_last_voter(&self) -> bool {
+        let known = self.known.borrow();
+        known.as_ref().is_some_and(|Known { standing, .. }| {
+            standing.role == Role::Leader && standing.configuration.voters.len() == 1
+        })
     }
 }
 
@@ -178,6 +217,7 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
         watch: parts.front.recipient(),
         ended: parts.ended,
         leave: parts.membership.recipient(),
+        keep: parts.keep,
     })
 }
 
@@ -196,6 +236,7 @@ struct Parts {
     known: watch::Receiver<Option<Known>>,
     cluster: watch::Receiver<Option<ClusterId>>,
     ended: watch::Receiver<Option<&'static str>>,
+    keep: Option<Recipient<SaveNow>>,
 }
 
 /// Consensus and what stands around it.
@@ -205,6 +246,8 @@ struct Consensus {
     membership: Addr<Membership>,
     figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
+    claimant: Option<Claimant>,
+    keep: Option<Recipient<SaveNow>>,
 }
 
 impl Consensus {
@@ -212,11 +255,15 @@ impl Consensus {
     fn start(
         env: &Env,
         options: &Options,
-        own: dial::Introduction,
+        (id, contact): (PeerId, &Contact),
         caller: Addr<Caller>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
         let voters = options.voters;
+        let own = dial::Introduction {
+            id,
+            contact: contact.encode(),
+        };
         let kept = SnapshotMetrics::new(registry)?;
         let (figures, objects) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
         let metrics = figures.clone();
@@ -226,13 +273,29 @@ impl Consensus {
         let mut made = None;
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
-            let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
+            let claimant_of = |objects| Claimant {
+                archive: Archive::new(objects),
+                caller: caller.clone(),
+                peer: peer.clone(),
+                id,
+                contact: contact.clone(),
+                seeds: options.seeds.clone(),
+                clock: env.clock.clone(),
+            };
+            let claimant = env.objects.clone().map(claimant_of);
+            let (told, kept_status) = watch::channel(None);
+            let front = StoreFront::new(tell, peer.clone(), caller.clone(), env, voters);
+            let front = front.telling_of(kept_status).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
             let membership = Membership::new(own.id, peer.clone(), submit.clone(), voters).start();
             let informer = informer(env, submit.clone(), peer.clone(), objects);
-            let id = own.id;
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
-            leader_team.extend(keepers(env, options, &submit, &peer, kept));
+            leader_team.push(manifests(env, options, &submit, &peer));
+            let keepers = claimant.clone();
+            let keepers =
+                keepers.map(|claimant| keepers_of(env, options, &submit, claimant, kept, told));
+            let (keep, keepers) = keepers.unzip();
+            leader_team.extend(keepers.into_iter().flatten());
             let neighbours = Neighbours {
                 send: Peers::new(own, network, entropy.clone(), peer.recipient())
                     .start()
@@ -240,7 +303,7 @@ impl Consensus {
                 published: front.clone().recipient(),
                 leader_team,
             };
-            made = Some((front, membership));
+            made = Some((front, membership, claimant, keep));
             RaftPeer::new(
                 id,
                 raft::Config::default(),
@@ -250,25 +313,27 @@ impl Consensus {
                 metrics,
             )
         });
-        let (front, membership) = made.expect("the context runs its closure at once");
+        let made = made.expect("the context runs its closure at once");
+        let (front, membership, claimant, keep) = made;
         Ok(Self {
             peer,
             front,
             membership,
             figures,
             known,
+            claimant,
+            keep,
         })
     }
 }
 
-/// Starts those of the leader's own actors that keep its state where no machine is, and bring in what an operator keeps.
-fn keepers(
+/// Starts the one of the leader's own actors that brings in what an operator keeps.
+fn manifests(
     env: &Env,
     options: &Options,
     submit: &Recipient<Submit>,
     peer: &Addr<RaftPeer>,
-    metrics: SnapshotMetrics,
-) -> Vec<LeaderMember> {
+) -> LeaderMember {
     let manifests = Manifests::new(manifests::Around {
         manifests: options.manifests.clone(),
         peer: peer.clone(),
@@ -276,21 +341,31 @@ fn keepers(
         clock: env.clock.clone(),
         entropy: env.entropy.clone(),
     });
-    let mut keepers = vec![LeaderMember::of(&manifests.start())];
-    if let Some(objects) = &env.objects {
-        let snapshots = Snapshots::new(snapshots::Around {
-            archive: Archive::new(objects.clone()),
-            peer: peer.clone(),
-            submit: submit.clone(),
-            clock: env.clock.clone(),
-            entropy: env.entropy.clone(),
-            metrics,
-            node: options.name.clone(),
-            interval: options.snapshot_interval,
-        });
-        keepers.push(LeaderMember::of(&snapshots.start()));
-    }
-    keepers
+    LeaderMember::of(&manifests.start())
+}
+
+/// Starts those that keep its state where no machine is, and gives the door to one of them.
+fn keepers_of(
+    env: &Env,
+    options: &Options,
+    submit: &Recipient<Submit>,
+    claimant: Claimant,
+    metrics: SnapshotMetrics,
+    told: watch::Sender<Option<SnapshotStatus>>,
+) -> (Recipient<SaveNow>, Vec<LeaderMember>) {
+    let rosters = Rosters::new(claimant.clone(), metrics.clone()).start();
+    let snapshots = Snapshots::new(snapshots::Around {
+        claimant,
+        submit: submit.clone(),
+        clock: env.clock.clone(),
+        entropy: env.entropy.clone(),
+        metrics,
+        interval: options.snapshot_interval,
+        told,
+    })
+    .start();
+    let members = vec![LeaderMember::of(&rosters), LeaderMember::of(&snapshots)];
+    (snapshots.recipient(), members)
 }
 
 /// Starts the agent and the end of the leader's link, which need each other.
@@ -337,17 +412,15 @@ impl Parts {
         registry: &Registry,
     ) -> Result<Self, StartError> {
         let caller = Caller::new(env.network.clone()).start();
-        let own = dial::Introduction {
-            id,
-            contact: contact.encode(),
-        };
         let Consensus {
             peer,
             front,
             membership,
             figures,
             known,
-        } = Consensus::start(env, options, own, caller.clone(), registry)?;
+            claimant,
+            keep,
+        } = Consensus::start(env, options, (id, contact), caller.clone(), registry)?;
         let introduction = Introduction {
             id,
             contact: contact.clone(),
@@ -355,8 +428,8 @@ impl Parts {
             init: options.init,
             voters_wanted: options.voters,
         };
-        let archive = env.objects.clone().map(Archive::new);
-        let joiner = joiner(env, introduction, caller.clone(), &peer, archive.clone());
+        let archive = claimant.as_ref().map(|claimant| claimant.archive.clone());
+        let joiner = joiner(env, introduction, caller.clone(), &peer, archive);
         let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
@@ -368,7 +441,7 @@ impl Parts {
             link: link.clone(),
             joiner: joiner.clone(),
             caller: caller.clone(),
-            archive,
+            claimant,
             known: known.clone(),
             clock: env.clock.clone(),
             entropy: env.entropy.clone(),
@@ -391,6 +464,7 @@ impl Parts {
             known,
             cluster,
             ended,
+            keep,
         })
     }
 
