@@ -28,19 +28,18 @@ use crate::actors::joiner::{Introduction, Joiner};
 use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
-use crate::actors::manifests::{self, Manifest, Manifests};
+use crate::actors::manifests::Manifest;
 use crate::actors::membership::Membership;
-use crate::actors::messages::{SnapshotStatus, Submit, Watch};
+use crate::actors::messages::{Submit, Watch};
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
 use crate::actors::node_agent::NodeAgent;
 use crate::actors::node_links::NodeLinks;
 use crate::actors::peers::Peers;
 use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
 use crate::actors::recovery::{Around, Recoverer};
-use crate::actors::rosters::Rosters;
 use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
-use crate::actors::snapshots::{self, SaveNow, SnapshotMetrics, Snapshots};
+use crate::actors::snapshots::{SaveNow, SnapshotMetrics};
 use crate::actors::store_front::StoreFront;
 use crate::actors::wire::Contact;
 use crate::agent::NodeInfo;
@@ -49,6 +48,8 @@ use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
 use crate::raft::{self, ClusterId, PeerId, Role};
+
+mod keepers;
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -273,16 +274,8 @@ impl Consensus {
         let mut made = None;
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
-            let claimant_of = |objects| Claimant {
-                archive: Archive::new(objects),
-                caller: caller.clone(),
-                peer: peer.clone(),
-                id,
-                contact: contact.clone(),
-                seeds: options.seeds.clone(),
-                clock: env.clock.clone(),
-            };
-            let claimant = env.objects.clone().map(claimant_of);
+            let introduced = (id, contact);
+            let claimant = keepers::claimant(env, options, introduced, &caller, &peer);
             let (told, kept_status) = watch::channel(None);
             let front = StoreFront::new(tell, peer.clone(), caller.clone(), env, voters);
             let front = front.telling_of(kept_status).start();
@@ -290,10 +283,10 @@ impl Consensus {
             let membership = Membership::new(own.id, peer.clone(), submit.clone(), voters).start();
             let informer = informer(env, submit.clone(), peer.clone(), objects);
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
-            leader_team.push(manifests(env, options, &submit, &peer));
-            let keepers = claimant.clone();
-            let keepers =
-                keepers.map(|claimant| keepers_of(env, options, &submit, claimant, kept, told));
+            leader_team.push(keepers::manifests(env, options, &submit, &peer));
+            let keepers = claimant
+                .clone()
+                .map(|claimant| keepers::snapshots(env, options, &submit, claimant, (kept, told)));
             let (keep, keepers) = keepers.unzip();
             leader_team.extend(keepers.into_iter().flatten());
             let neighbours = Neighbours {
@@ -325,47 +318,6 @@ impl Consensus {
             keep,
         })
     }
-}
-
-/// Starts the one of the leader's own actors that brings in what an operator keeps.
-fn manifests(
-    env: &Env,
-    options: &Options,
-    submit: &Recipient<Submit>,
-    peer: &Addr<RaftPeer>,
-) -> LeaderMember {
-    let manifests = Manifests::new(manifests::Around {
-        manifests: options.manifests.clone(),
-        peer: peer.clone(),
-        submit: submit.clone(),
-        clock: env.clock.clone(),
-        entropy: env.entropy.clone(),
-    });
-    LeaderMember::of(&manifests.start())
-}
-
-/// Starts those that keep its state where no machine is, and gives the door to one of them.
-fn keepers_of(
-    env: &Env,
-    options: &Options,
-    submit: &Recipient<Submit>,
-    claimant: Claimant,
-    metrics: SnapshotMetrics,
-    told: watch::Sender<Option<SnapshotStatus>>,
-) -> (Recipient<SaveNow>, Vec<LeaderMember>) {
-    let rosters = Rosters::new(claimant.clone(), metrics.clone()).start();
-    let snapshots = Snapshots::new(snapshots::Around {
-        claimant,
-        submit: submit.clone(),
-        clock: env.clock.clone(),
-        entropy: env.entropy.clone(),
-        metrics,
-        interval: options.snapshot_interval,
-        told,
-    })
-    .start();
-    let members = vec![LeaderMember::of(&rosters), LeaderMember::of(&snapshots)];
-    (snapshots.recipient(), members)
 }
 
 /// Starts the agent and the end of the leader's link, which need each other.

@@ -56,8 +56,9 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         world.bucket().slow(SLOWER);
     }
     world.inflict(Fault::Heal(SEED.to_owned()));
-    let claimed_at = world.known().values().map(|known| known.view.revision());
-    let claimed_at = claimed_at.max().unwrap_or_default();
+    let known = world.known();
+    let revisions = known.values().map(|known| known.view.revision());
+    let claimed_at = revisions.max().unwrap_or_default();
     until(&world, "the seed in the cluster that lives", async || {
         let known = world.known();
         let standing = &known.get(SEED)?.standing;

@@ -539,3 +539,29 @@ async fn manifests_are_applied_once_after_each_formation() {
     let merged = client.get(&two).await.unwrap();
     assert_eq!(merged["data"], json!({ "a": "manifest", "b": "mine" }));
 }
+
+/// One node alone was given some, and leads later.
+#[actix::test]
+async fn manifests_are_not_applied_late() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let hosts = three(&wires, &shelf, 0).await;
+    let client = hosts[0].client(&wires);
+    let path = "/api/v1/namespaces/kube-system/configmaps/kagero-manifests-0";
+    let mark = obtain("the mark", || client.get(path)).await;
+    assert!(mark["data"]["said"].is_string(), "{mark}");
+    let mut given = options(4);
+    given.manifests = manifests();
+    let given = start(&wires, &shelf, given, 4).await;
+    voters(&client, 3).await;
+    eventually("a standby", || generation(&given) == Some(0)).await;
+    // It is the only one that stays.
+    for name in ["n1", "n2", "n3"] {
+        let notice = json!({ "node": name, "inMs": 600_000 });
+        let path = "/kagero/v1/evictions";
+        obtain("a notice", || client.post(path, &notice)).await;
+    }
+    eventually("it leads", || given.leads()).await;
+    sleep(Duration::from_secs(20)).await;
+    assert!(!exists(&given.client(&wires), "two").await);
+}
