@@ -82,14 +82,15 @@ async fn recover(world: &World) -> turmoil::Result {
     let revision = known.get(LATE).ok_or("it holds nothing")?.view.revision();
     let api = world.client(LATE).with_deadline(PATIENCE);
     let path = "/kagero/v1/recovery";
-    let plan = until(world, "a plan", async || {
-        api.post(path, &json!({})).await.ok()
-    })
-    .await;
     world.measure_recovery();
     world.acknowledged().forgive(revision, FIRST);
-    let confirm = json!({ "confirm": plan["confirm"] });
-    let recovered = api.post(path, &confirm).await?;
+    // The store of the claims is out of order now and then: the operator asks again.
+    let recovered = until(world, "a recovery", async || {
+        let plan = api.post(path, &json!({})).await.ok()?;
+        let confirm = json!({ "confirm": plan["confirm"] });
+        api.post(path, &confirm).await.ok()
+    })
+    .await;
     if recovered["record"]["winner"] != LATE {
         return Err(format!("another log won: {recovered}").into());
     }
