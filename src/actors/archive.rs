@@ -155,8 +155,10 @@ impl Archive {
         let created = self.within(SMALL_MS_MAX, "write", &name, created).await;
         match (self.read_claim(&name).await, created) {
             (Ok(Some(found)), _) => Ok(found),
+            // By its own word it is there, and was not before.
+            (Err(_), Ok(true)) => Ok(wanted.clone()),
             (Ok(None), Ok(_)) => Err(self.damaged(&name, "it was just written, and is gone")),
-            (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+            (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(false)) => Err(error),
         }
     }
 

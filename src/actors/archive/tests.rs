@@ -131,8 +131,13 @@ async fn a_claim_whose_answer_was_lost_is_read_back() {
     shelf.loses_answers.set(true);
     assert_eq!(archive.claim(&claim(1)).await, Ok(claim(1)));
     assert_eq!(archive.claim(&claim(2)).await, Ok(claim(1)));
-    shelf.broken.set(true);
+    shelf.unreadable.set(true);
     assert!(archive.claim(&claim(1)).await.is_err());
+    shelf.objects.borrow_mut().clear();
+    assert!(archive.claim(&claim(1)).await.is_err(), "nobody knows");
+    shelf.objects.borrow_mut().clear();
+    shelf.loses_answers.set(false);
+    assert_eq!(archive.claim(&claim(2)).await, Ok(claim(2)), "it was told");
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub(crate) struct Shelf {
     pub(crate) delay: Rc<Cell<Duration>>,
     /// What is written is written, and the answer is an error.
     pub(crate) loses_answers: Rc<Cell<bool>>,
+    /// Nothing can be read.
+    pub(crate) unreadable: Rc<Cell<bool>>,
     /// Operations so far.
     pub(crate) asked: Rc<Cell<usize>>,
 }
@@ -51,7 +53,12 @@ impl Shelf {
     async fn ask(&self, operation: &'static str, name: &str) -> Result<(), ObjectsError> {
         self.asked.set(self.asked.get() + 1);
         tokio::time::sleep(self.delay.get()).await;
-        if !(self.broken.get() || operation == "delete" && self.keeps_all.get()) {
+        let broken = match operation {
+            "delete" => self.keeps_all.get(),
+            "read" => self.unreadable.get(),
+            _ => false,
+        };
+        if !(broken || self.broken.get()) {
             return Ok(());
         }
         Err(self.error(operation, name, "out of order"))
