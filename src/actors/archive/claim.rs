@@ -358,95 +358,71 @@ mod tests {
         assert!(!claim(3, Purpose::Formation).is_broken_off(&alive));
     }
 
+    /// The claim's founder, the process after it on its machine, and the process at its other seed.
+    const FOUNDER: u64 = 1;
+    const SUCCESSOR: u64 = 11;
+    const SEED: u64 = 2;
+
+    /// Whether a claim of generation 3 is void by what was said at its first and at its second seed.
+    fn void(
+        purpose: Purpose,
+        first: Option<(u64, Option<u64>)>,
+        second: Option<(u64, Option<u64>)>,
+        left: bool,
+    ) -> bool {
+        let first = first.map(|(id, of)| says("a:1", id, of));
+        let second = second.map(|(id, of)| says("b:1", id, of));
+        let said = first.into_iter().chain(second).collect();
+        claim(3, purpose).never_begun(&said, left)
+    }
+
     #[test]
-    fn a_claim_is_void_once_its_founder_belongs_elsewhere_or_is_dead() {
-        use Purpose::{Formation, Keeping, Recovery};
-        let (founder, successor, seed) = (1, 11, 2);
-        let cases = [
-            ("nobody answers", Formation, vec![], false),
-            (
-                "it lives and is free",
-                Formation,
-                vec![("a:1", founder, None), ("b:1", seed, Some(2))],
-                false,
-            ),
-            (
-                "it joined",
-                Formation,
-                vec![("a:1", founder, Some(2))],
-                true,
-            ),
-            (
-                "it began it",
-                Formation,
-                vec![("a:1", founder, Some(3))],
-                false,
-            ),
-            (
-                "its seed is of it",
-                Formation,
-                vec![("a:1", founder, Some(2)), ("b:1", seed, Some(3))],
-                false,
-            ),
-            (
-                "a recovery's may begin yet",
-                Recovery,
-                vec![("a:1", founder, Some(2)), ("b:1", seed, Some(2))],
-                false,
-            ),
-            (
-                "it died",
-                Formation,
-                vec![("a:1", successor, None), ("b:1", seed, Some(2))],
-                true,
-            ),
-            (
-                "a recovery's died",
-                Recovery,
-                vec![("a:1", successor, Some(2)), ("b:1", seed, None)],
-                true,
-            ),
-            (
-                "its seed is silent",
-                Formation,
-                vec![("a:1", successor, Some(2))],
-                false,
-            ),
-            (
-                "it died, and its seed goes on",
-                Formation,
-                vec![("a:1", successor, None), ("b:1", seed, Some(4))],
-                false,
-            ),
-            (
-                "it moved",
-                Formation,
-                vec![("a:1", successor, None), ("b:1", founder, None)],
-                false,
-            ),
-            (
-                "it had begun before",
-                Keeping,
-                vec![("a:1", successor, Some(2)), ("b:1", seed, Some(2))],
-                false,
-            ),
-        ];
-        for (what, purpose, answers, expected) in cases {
-            let answers = answers
-                .into_iter()
-                .map(|(address, id, of)| says(address, id, of));
-            let (said, claim) = (answers.collect(), claim(3, purpose));
-            assert_eq!(claim.never_begun(&said, false), expected, "{what}");
-        }
-        let died = [says("a:1", successor, None), says("b:1", seed, Some(2))].into();
+    fn a_claim_is_void_once_its_founder_belongs_elsewhere() {
+        use Purpose::{Formation, Recovery};
+        let (free, joined, began) = (None, Some(2), Some(3));
+        let founder = |of| Some((FOUNDER, of));
+        assert!(void(Formation, founder(joined), None, false));
         assert!(
-            !claim(3, Formation).never_begun(&died, true),
+            void(Formation, founder(joined), None, true),
+            "it left what another wrote"
+        );
+        assert!(!void(Formation, None, None, false), "nobody answers");
+        assert!(!void(Formation, founder(free), Some((SEED, joined)), false));
+        assert!(!void(Formation, founder(began), None, false));
+        assert!(!void(
+            Formation,
+            founder(joined),
+            Some((SEED, began)),
+            false
+        ));
+        let may_begin_yet = void(Recovery, founder(joined), Some((SEED, joined)), false);
+        assert!(!may_begin_yet);
+    }
+
+    #[test]
+    fn a_claim_is_void_once_its_founder_is_dead_and_nobody_has_it() {
+        use Purpose::{Formation, Keeping, Recovery};
+        let (earlier, later) = (Some(2), Some(4));
+        let died = Some((SUCCESSOR, None));
+        let seed = |of| Some((SEED, of));
+        assert!(void(Formation, died, seed(earlier), false));
+        assert!(void(Recovery, died, seed(None), false));
+        assert!(
+            !void(Keeping, died, seed(earlier), false),
+            "it had begun before"
+        );
+        assert!(
+            !void(Formation, died, seed(earlier), true),
             "it left something"
         );
-        let joined = [says("a:1", founder, Some(2))].into();
+        assert!(!void(Formation, died, None, false), "its seed is silent");
         assert!(
-            claim(3, Formation).never_begun(&joined, true),
-            "that was not it"
+            !void(Formation, died, seed(later), false),
+            "its seed goes on"
+        );
+        assert!(
+            !void(Formation, died, Some((FOUNDER, None)), false),
+            "it moved"
         );
     }
 }
