@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::actors::archive::Archive;
 use crate::actors::caller::Caller;
+use crate::actors::claimant::Claimant;
 use crate::actors::controller_host::ControllerHost;
 use crate::actors::dial;
 use crate::actors::doors::Known;
@@ -27,7 +28,7 @@ use crate::actors::joiner::{Introduction, Joiner};
 use crate::actors::leader_door::LeaderDoor;
 use crate::actors::link_end::LinkEnd;
 use crate::actors::logs::Logs;
-use crate::actors::manifests::{self, Manifest, Manifests};
+use crate::actors::manifests::Manifest;
 use crate::actors::membership::Membership;
 use crate::actors::messages::{Submit, Watch};
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
@@ -38,7 +39,7 @@ use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
 use crate::actors::recovery::{Around, Recoverer};
 use crate::actors::scheduler::Scheduler;
 use crate::actors::server::{self, Doorman};
-use crate::actors::snapshots::{self, SnapshotMetrics, Snapshots};
+use crate::actors::snapshots::{SaveNow, SnapshotMetrics};
 use crate::actors::store_front::StoreFront;
 use crate::actors::wire::Contact;
 use crate::agent::NodeInfo;
@@ -47,6 +48,8 @@ use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
 use crate::raft::{self, ClusterId, PeerId, Role};
+
+mod keepers;
 
 /// What an operator says of a node (`kagero run`).
 #[derive(Clone, Debug)]
@@ -104,6 +107,20 @@ pub struct Node {
     /// Why this process must end and be started again, once it must.
     pub ended: watch::Receiver<Option<&'static str>>,
     leave: Recipient<Leave>,
+    keep: Option<Recipient<SaveNow>>,
+}
+
+/// What became of a cluster's state at the end of the last process that led it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastState {
+    /// The archive has all of it.
+    Kept,
+    /// There is no archive.
+    NoArchive,
+    /// It could not be kept, for this reason.
+    Lost(String),
+    /// This node does not lead.
+    NotOurs,
 }
 
 impl Node {
@@ -122,6 +139,29 @@ impl Node {
         self.leave.do_send(Leave(Leaving::Now));
         let deposed = self.known.wait_for(|known| !leads(known));
         timeout(patience, deposed).await.is_ok()
+    }
+
+    /// Keeps the state in the archive before the process of a leader ends that could not hand over: what was written since
+    /// the last snapshot may be nowhere else. Takes `patience` at most.
+    pub async fn keep_state(&self, patience: Duration) -> LastState {
+        let Some(keep) = &self.keep else {
+            return LastState::NoArchive;
+        };
+        match timeout(patience, keep.send(SaveNow)).await {
+            Ok(Ok(Ok(true))) => LastState::Kept,
+            // No answer means that the node is stopping.
+            Ok(Ok(Ok(false)) | Err(_)) => LastState::NotOurs,
+            Ok(Ok(Err(error))) => LastState::Lost(error.to_string()),
+            Err(_) => LastState::Lost(format!("it took more than {} s", patience.as_secs())),
+        }
+    }
+
+    /// Whether this node leads and nobody else may: its cluster waits until another is made of what is left.
+    pub fn is_last_voter(&self) -> bool {
+        let known = self.known.borrow();
+        known.as_ref().is_some_and(|Known { standing, .. }| {
+            standing.role == Role::Leader && standing.configuration.voters.len() == 1
+        })
     }
 }
 
@@ -180,6 +220,7 @@ pub async fn start(env: Env, options: Options) -> Result<Node, StartError> {
         watch: parts.front.recipient(),
         ended: parts.ended,
         leave: parts.membership.recipient(),
+        keep: parts.keep,
     })
 }
 
@@ -198,6 +239,7 @@ struct Parts {
     known: watch::Receiver<Option<Known>>,
     cluster: watch::Receiver<Option<ClusterId>>,
     ended: watch::Receiver<Option<&'static str>>,
+    keep: Option<Recipient<SaveNow>>,
 }
 
 /// Consensus and what stands around it.
@@ -207,6 +249,8 @@ struct Consensus {
     membership: Addr<Membership>,
     figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
+    claimant: Option<Claimant>,
+    keep: Option<Recipient<SaveNow>>,
 }
 
 impl Consensus {
@@ -214,11 +258,15 @@ impl Consensus {
     fn start(
         env: &Env,
         options: &Options,
-        own: dial::Introduction,
+        (id, contact): (PeerId, &Contact),
         caller: Addr<Caller>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
         let voters = options.voters;
+        let own = dial::Introduction {
+            id,
+            contact: contact.encode(),
+        };
         let kept = SnapshotMetrics::new(registry)?;
         let (figures, objects) = (RaftMetrics::new(registry)?, ClusterMetrics::new(registry)?);
         let metrics = figures.clone();
@@ -228,15 +276,23 @@ impl Consensus {
         let mut made = None;
         let peer = RaftPeer::create(|ctx| {
             let peer = ctx.address();
-            let front = StoreFront::new(tell, peer.clone(), caller, env, voters).start();
+            let introduced = (id, contact);
+            let claimant = keepers::claimant(env, options, introduced, &caller, &peer);
+            let (told, kept_status) = watch::channel(None);
+            let front = StoreFront::new(tell, peer.clone(), caller.clone(), env, voters);
+            let front = front.telling_of(kept_status).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
             let cloud = env.cloud.clone();
             let membership =
                 Membership::new(own.id, peer.clone(), submit.clone(), voters, cloud).start();
             let informer = informer(env, submit.clone(), peer.clone(), objects);
-            let id = own.id;
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
-            leader_team.extend(keepers(env, options, &submit, &peer, kept));
+            leader_team.push(keepers::manifests(env, options, &submit, &peer));
+            let keepers = claimant
+                .clone()
+                .map(|claimant| keepers::snapshots(env, options, &submit, claimant, (kept, told)));
+            let (keep, keepers) = keepers.unzip();
+            leader_team.extend(keepers.into_iter().flatten());
             let neighbours = Neighbours {
                 send: Peers::new(own, network, entropy.clone(), peer.recipient())
                     .start()
@@ -244,7 +300,7 @@ impl Consensus {
                 published: front.clone().recipient(),
                 leader_team,
             };
-            made = Some((front, membership));
+            made = Some((front, membership, claimant, keep));
             RaftPeer::new(
                 id,
                 raft::Config::default(),
@@ -254,47 +310,18 @@ impl Consensus {
                 metrics,
             )
         });
-        let (front, membership) = made.expect("the context runs its closure at once");
+        let made = made.expect("the context runs its closure at once");
+        let (front, membership, claimant, keep) = made;
         Ok(Self {
             peer,
             front,
             membership,
             figures,
             known,
+            claimant,
+            keep,
         })
     }
-}
-
-/// Starts those of the leader's own actors that keep its state where no machine is, and bring in what an operator keeps.
-fn keepers(
-    env: &Env,
-    options: &Options,
-    submit: &Recipient<Submit>,
-    peer: &Addr<RaftPeer>,
-    metrics: SnapshotMetrics,
-) -> Vec<LeaderMember> {
-    let manifests = Manifests::new(manifests::Around {
-        manifests: options.manifests.clone(),
-        peer: peer.clone(),
-        submit: submit.clone(),
-        clock: env.clock.clone(),
-        entropy: env.entropy.clone(),
-    });
-    let mut keepers = vec![LeaderMember::of(&manifests.start())];
-    if let Some(objects) = &env.objects {
-        let snapshots = Snapshots::new(snapshots::Around {
-            archive: Archive::new(objects.clone()),
-            peer: peer.clone(),
-            submit: submit.clone(),
-            clock: env.clock.clone(),
-            entropy: env.entropy.clone(),
-            metrics,
-            node: options.name.clone(),
-            interval: options.snapshot_interval,
-        });
-        keepers.push(LeaderMember::of(&snapshots.start()));
-    }
-    keepers
 }
 
 /// Starts the agent and the end of the leader's link, which need each other.
@@ -341,17 +368,15 @@ impl Parts {
         registry: &Registry,
     ) -> Result<Self, StartError> {
         let caller = Caller::new(env.network.clone()).start();
-        let own = dial::Introduction {
-            id,
-            contact: contact.encode(),
-        };
         let Consensus {
             peer,
             front,
             membership,
             figures,
             known,
-        } = Consensus::start(env, options, own, caller.clone(), registry)?;
+            claimant,
+            keep,
+        } = Consensus::start(env, options, (id, contact), caller.clone(), registry)?;
         let introduction = Introduction {
             id,
             contact: contact.clone(),
@@ -359,8 +384,8 @@ impl Parts {
             init: options.init,
             voters_wanted: options.voters,
         };
-        let archive = env.objects.clone().map(Archive::new);
-        let joiner = joiner(env, introduction, caller.clone(), &peer, archive.clone());
+        let archive = claimant.as_ref().map(|claimant| claimant.archive.clone());
+        let joiner = joiner(env, introduction, caller.clone(), &peer, archive);
         let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
         let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
@@ -372,7 +397,7 @@ impl Parts {
             link: link.clone(),
             joiner: joiner.clone(),
             caller: caller.clone(),
-            archive,
+            claimant,
             known: known.clone(),
             clock: env.clock.clone(),
             entropy: env.entropy.clone(),
@@ -397,6 +422,7 @@ impl Parts {
             known,
             cluster,
             ended,
+            keep,
         })
     }
 

@@ -1,10 +1,12 @@
-//! The cluster's archive in an object store: snapshots of its state, and claims of its generations.
+//! The cluster's archive in an object store: snapshots of its state, rosters of its nodes, and claims of its generations.
 //!
 //! One URL is one lineage: the clusters that are kept there follow each other, each with the same id and a later
-//! generation. A generation is *claimed* before it begins by creating an object of its name, which one alone can do;
-//! claims are never removed. Deliberately without opinions of when to save, form or recover: those are `snapshots.rs`',
-//! the joiner's and the recoverer's. Every operation ends within a named time.
+//! generation. A generation is *claimed* before it begins, or before anything of it is kept, by creating an object of its
+//! name, which one alone can do; claims are never removed, but one of which nothing came is made void by another object.
+//! Deliberately without opinions of when to save, form or recover: those are `snapshots.rs`', the joiner's and the
+//! recoverer's. Every operation ends within a named time.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,14 +14,17 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::env::objects::{Objects, ObjectsError};
+use crate::raft::ClusterId;
 use crate::store::Store;
 
 mod claim;
 mod form;
 pub(super) mod record;
+mod roster;
 
-pub use claim::{Claim, MayNot, Purpose};
+pub use claim::{Claim, Lineage, MayNot, Purpose};
 pub use form::{Header, Name, Unreadable, decode, encode};
+pub use roster::{Listed, Roster, RosterName, listed};
 
 /// Listing, claiming and deleting move a few KB.
 const SMALL_MS_MAX: u64 = 20_000;
@@ -48,15 +53,27 @@ pub enum ArchiveError {
         /// The time it had.
         within: Duration,
     },
-    /// A claim cannot be read, so nobody knows who has made it.
-    #[error("the claim {name} in {store} cannot be read: {reason}")]
-    Claim {
+    /// A claim or a roster cannot be read, so nobody knows who has made it, or whom it names.
+    #[error("{name} in {store} cannot be read: {reason}; remove it if that is known otherwise")]
+    Damaged {
         /// Its name.
         name: String,
         /// The store's URL.
         store: String,
         /// Why.
         reason: String,
+    },
+    /// More than one cluster was kept there.
+    #[error(
+        "{store} holds what was kept of several clusters: {}; a cluster is formed of one. Choose it by moving what is of the \
+         others out of there: their claims in generations/, their folders in snapshots/",
+        .clusters.join(", ")
+    )]
+    Several {
+        /// The store's URL.
+        store: String,
+        /// Their ids.
+        clusters: Vec<String>,
     },
     /// Snapshots are there, and none can be read.
     #[error(
@@ -101,36 +118,111 @@ impl Archive {
         self.objects.url()
     }
 
-    /// The latest generation's claim, if any was ever made.
-    pub async fn newest_claim(&self) -> Result<Option<Claim>, ArchiveError> {
-        match self.list(claim::FOLDER).await?.pop() {
-            Some(name) => self.read_claim(&name).await,
-            None => Ok(None),
-        }
+    /// All generations that were ever claimed.
+    pub async fn lineage(&self) -> Result<Lineage, ArchiveError> {
+        Ok(Lineage::of(&self.list(claim::FOLDER).await?))
     }
 
-    /// Claims a generation; gives whose it is: this claim, or the one that was there before.
-    pub async fn claim(&self, wanted: &Claim) -> Result<Claim, ArchiveError> {
-        let name = claim::name(wanted.generation);
-        let content = vec![wanted.encode()];
-        let created = self.objects.create(&name, content);
-        if self.within(SMALL_MS_MAX, "write", &name, created).await? {
-            return Ok(wanted.clone());
-        }
-        // An attempt whose answer was lost may be this very claim.
-        let unreadable = |reason: &str| ArchiveError::Claim {
-            name: name.clone(),
-            store: self.url().to_owned(),
-            reason: reason.to_owned(),
-        };
+    /// The claim of a generation that was claimed.
+    pub async fn claim_of(&self, generation: u64) -> Result<Claim, ArchiveError> {
+        let name = claim::name(generation);
         let found = self.read_claim(&name).await?;
-        found.ok_or_else(|| unreadable("it is there and is not"))
+        found.ok_or_else(|| self.damaged(&name, "it was just listed, and is gone"))
     }
 
-    /// The newest snapshot that can be read, if there is any; an error if there are some and none can be read.
-    pub async fn newest_snapshot(&self) -> Result<Option<Found>, ArchiveError> {
+    /// Claims a generation; gives whose it is: this claim, or the one that was there before. Where none was ever made, the
+    /// first generation of all is claimed, too, so that of several clusters one alone begins a lineage.
+    pub async fn claim(&self, wanted: &Claim) -> Result<Claim, ArchiveError> {
+        if wanted.generation > 0 && self.lineage().await?.latest.is_none() {
+            let generation = 0;
+            let first = Claim {
+                generation,
+                ..wanted.clone()
+            };
+            let holder = self.create_claim(&first).await?;
+            if holder.cluster != wanted.cluster {
+                return Ok(holder);
+            }
+        }
+        self.create_claim(wanted).await
+    }
+
+    /// Creates a claim, and reads what is there then: an attempt whose answer was lost may have been carried out, and a
+    /// store that only says that it creates conditionally is found out, mostly.
+    async fn create_claim(&self, wanted: &Claim) -> Result<Claim, ArchiveError> {
+        let name = claim::name(wanted.generation);
+        let created = self.objects.create(&name, vec![wanted.encode()]);
+        let created = self.within(SMALL_MS_MAX, "write", &name, created).await;
+        match (self.read_claim(&name).await, created) {
+            (Ok(Some(found)), _) => Ok(found),
+            // By its own word it is there, and was not before.
+            (Err(_), Ok(true)) => Ok(wanted.clone()),
+            (Ok(None), Ok(_)) => Err(self.damaged(&name, "it was just written, and is gone")),
+            (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(false)) => Err(error),
+        }
+    }
+
+    /// Makes a claim void, for good: its generation was never begun and never will be.
+    pub async fn make_void(&self, claim: &Claim) -> Result<(), ArchiveError> {
+        let name = claim::void_name(claim.generation);
+        let created = self.objects.create(&name, vec![claim.encode()]);
+        self.within(SMALL_MS_MAX, "write", &name, created).await?;
+        Ok(())
+    }
+
+    /// Whether anything is kept of a generation, or of a later one.
+    pub async fn is_kept(&self, generation: u64) -> Result<bool, ArchiveError> {
+        let snapshots = self.snapshots().await?;
+        let rosters = self.rosters(roster::FOLDER).await?;
+        let kept = snapshots.iter().map(|name| name.generation);
+        let mut kept = kept.chain(rosters.iter().map(|name| name.generation));
+        Ok(kept.any(|kept| kept >= generation))
+    }
+
+    /// The newest snapshot's name, whether it can be read or not.
+    pub async fn newest_name(&self) -> Result<Option<Name>, ArchiveError> {
+        Ok(self.snapshots().await?.pop())
+    }
+
+    /// The newest roster of a cluster, if there is any.
+    pub async fn newest_roster(&self, cluster: u64) -> Result<Option<Roster>, ArchiveError> {
+        let Some(name) = self.rosters(&roster::folder(cluster)).await?.pop() else {
+            return Ok(None);
+        };
+        let path = name.path();
+        let read = self.objects.read(&path);
+        let bytes = self.within(SMALL_MS_MAX, "read", &path, read).await?;
+        // Its leader may have just written the next one, so it is asked again.
+        let bytes = bytes.ok_or_else(|| self.damaged(&path, "it was just listed, and is gone"))?;
+        let roster = Roster::decode(&bytes);
+        roster
+            .map(Some)
+            .map_err(|error| self.damaged(&path, &error.to_string()))
+    }
+
+    /// Keeps a roster, and removes its cluster's earlier ones.
+    pub async fn save_roster(&self, roster: &Roster) -> Result<(), ArchiveError> {
+        let name = roster.name();
+        let path = name.path();
+        let created = self.objects.create(&path, vec![roster.encode()]);
+        self.within(SMALL_MS_MAX, "write", &path, created).await?;
+        let all = self.rosters(&roster::folder(roster.cluster)).await?;
+        for earlier in all.into_iter().filter(|other| *other < name) {
+            self.delete(&earlier.path()).await?;
+        }
+        Ok(())
+    }
+
+    /// The newest snapshot that can be read, if there is any; an error if there are some and none can be read, or if
+    /// they are of several clusters, the one of whom generations are `claimed` among them.
+    pub async fn newest_snapshot(
+        &self,
+        claimed: Option<u64>,
+    ) -> Result<Option<Found>, ArchiveError> {
         let mut skipped = Vec::new();
-        for name in self.snapshots().await?.into_iter().rev() {
+        let names = self.snapshots().await?;
+        self.one_cluster(claimed, &names)?;
+        for name in names.into_iter().rev() {
             let path = name.path();
             let read = self.objects.read(&path);
             let problem = match self.within(LARGE_MS_MAX, "read", &path, read).await? {
@@ -167,21 +259,47 @@ impl Archive {
         Ok(())
     }
 
-    /// Removes snapshots that are not needed any more; how many.
-    pub async fn prune(&self) -> Result<usize, ArchiveError> {
-        let superfluous = superfluous(&self.snapshots().await?);
+    /// Removes snapshots that are not needed any more, of this cluster's generations up to the present one; how many.
+    pub async fn prune(&self, cluster: ClusterId) -> Result<usize, ArchiveError> {
+        let mut names = self.snapshots().await?;
+        names.retain(|name| name.cluster == cluster.id && name.generation <= cluster.generation);
+        let superfluous = superfluous(&names);
         for name in &superfluous {
-            let path = name.path();
-            let deleted = self.objects.delete(&path);
-            self.within(SMALL_MS_MAX, "delete", &path, deleted).await?;
+            self.delete(&name.path()).await?;
         }
         Ok(superfluous.len())
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), ArchiveError> {
+        let deleted = self.objects.delete(path);
+        self.within(SMALL_MS_MAX, "delete", path, deleted).await
+    }
+
+    /// Whether all of this is one cluster's.
+    fn one_cluster(&self, claimed: Option<u64>, names: &[Name]) -> Result<(), ArchiveError> {
+        let kept = names.iter().map(|name| name.cluster);
+        let clusters: BTreeSet<u64> = kept.chain(claimed).collect();
+        if clusters.len() <= 1 {
+            return Ok(());
+        }
+        let store = self.url().to_owned();
+        let clusters = clusters.iter().map(|id| format!("{id:016x}")).collect();
+        Err(ArchiveError::Several { store, clusters })
     }
 
     /// Names of all snapshots, the newest last.
     async fn snapshots(&self) -> Result<Vec<Name>, ArchiveError> {
         let paths = self.list(form::FOLDER).await?;
         let mut names: Vec<Name> = paths.iter().filter_map(|path| Name::parse(path)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Names of all rosters below a folder, the newest last.
+    async fn rosters(&self, folder: &str) -> Result<Vec<RosterName>, ArchiveError> {
+        let paths = self.list(folder).await?;
+        let names = paths.iter().filter_map(|path| RosterName::parse(path));
+        let mut names: Vec<RosterName> = names.collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -196,12 +314,17 @@ impl Archive {
         let Some(bytes) = self.within(SMALL_MS_MAX, "read", name, read).await? else {
             return Ok(None);
         };
-        let unreadable = |error: serde_json::Error| ArchiveError::Claim {
+        Claim::decode(&bytes)
+            .map(Some)
+            .map_err(|error| self.damaged(name, &error.to_string()))
+    }
+
+    fn damaged(&self, name: &str, reason: &str) -> ArchiveError {
+        ArchiveError::Damaged {
             name: name.to_owned(),
             store: self.url().to_owned(),
-            reason: error.to_string(),
-        };
-        Claim::decode(&bytes).map(Some).map_err(unreadable)
+            reason: reason.to_owned(),
+        }
     }
 
     async fn within<T>(

@@ -35,6 +35,7 @@ pub(super) fn describe_members(
         keys: view.len() as u64,
         recovery: record::find(view, cluster.generation),
         restore: archive::record::find(view, cluster.generation).map(Box::new),
+        snapshots: None,
         members,
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::caller::{CallError, Caller, Place};
 use super::describe::describe_members;
-use super::messages::ClusterStatus;
+use super::messages::{ClusterStatus, SnapshotStatus};
 use super::raft_peer::{
     GetHistory, GetStatus, Propose, ProposeError, RaftPeer, ReadIndex, Standing,
 };
@@ -54,6 +54,7 @@ pub(super) struct Doors {
     pub(super) clock: Rc<dyn Clock>,
     pub(super) entropy: Entropy,
     pub(super) voters_wanted: usize,
+    pub(super) kept: watch::Receiver<Option<SnapshotStatus>>,
 }
 
 /// Where a write has to go.
@@ -183,12 +184,15 @@ impl Doors {
         let status = self.peer.send(GetStatus).await.map_err(|_| stopping())?;
         let known = self.known.borrow().clone();
         match (status, known) {
-            (Some((cluster, status)), Some(known)) if known.standing.leads => Ok(describe_members(
-                cluster,
-                &status,
-                &known.view,
-                self.voters_wanted,
-            )),
+            (Some((cluster, status)), Some(known)) if known.standing.leads => {
+                let wanted = self.voters_wanted;
+                let described = describe_members(cluster, &status, &known.view, wanted);
+                let snapshots = self.kept.borrow().clone().map(Box::new);
+                Ok(ClusterStatus {
+                    snapshots,
+                    ..described
+                })
+            }
             _ => Err(refusals::not_leader()),
         }
     }

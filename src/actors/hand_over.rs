@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use crate::raft::{Candidate, PeerId, Status};
 
 /// A voter that was silent for longer could hardly take over before the core gives up: an election timeout.
 const SILENT_MS_MAX: u64 = 500;
 /// Pause between two attempts. While one goes on nothing can be written, so they take a quarter of the time at most.
-pub(super) const AGAIN_MS: u64 = 2_000;
+const AGAIN_MS: u64 = 2_000;
 
 /// Whether this node goes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,46 @@ pub enum Leaving {
 #[derive(Message, Clone, Copy, Debug)]
 #[rtype(result = "()")]
 pub struct Leave(pub Leaving);
+
+/// Whether this node goes away, by its own word, and when it last tried to hand over.
+#[derive(Debug, Default)]
+pub(super) struct Parting {
+    leaving: Leaving,
+    tried: Option<Instant>,
+}
+
+impl Parting {
+    /// As it was last said.
+    pub(super) fn leaving(&self) -> Leaving {
+        self.leaving
+    }
+
+    /// It is said. A process that is about to end will not be talked out of it; and it has a second or so, so that an
+    /// attempt that was in vain before is no reason to wait.
+    pub(super) fn on_leave(&mut self, leaving: Leaving) {
+        if self.leaving == Leaving::Now {
+            return;
+        }
+        self.leaving = leaving;
+        self.tried = self.tried.filter(|_| leaving != Leaving::Now);
+    }
+
+    /// It leads anew: what it tried before was not in vain.
+    pub(super) fn on_reign(&mut self) {
+        self.tried = None;
+    }
+
+    /// Whether the last attempt was so lately that the next must wait.
+    pub(super) fn rests(&self) -> bool {
+        let again = Duration::from_millis(AGAIN_MS);
+        self.tried.is_some_and(|at| at.elapsed() < again)
+    }
+
+    /// It tries now.
+    pub(super) fn on_attempt(&mut self) {
+        self.tried = Some(Instant::now());
+    }
+}
 
 /// The voter that a leader hands over to: one that is heard, has most of the log and stays itself. A process that is
 /// about to end takes one that has notice, too: better than an election.
@@ -92,6 +133,28 @@ mod tests {
             .collect();
         candidates.insert(PeerId(1), known(true));
         successor(&status, &candidates, leaving).map(|peer| peer.0)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_does_not_wait_for_an_attempt_that_was_in_vain() {
+        tokio::time::pause();
+        let mut parting = Parting::default();
+        parting.on_leave(Leaving::Announced);
+        assert!(!parting.rests());
+        parting.on_attempt();
+        parting.on_leave(Leaving::Announced);
+        assert!(parting.rests(), "nothing new was said");
+        parting.on_leave(Leaving::Now);
+        assert!(!parting.rests());
+        parting.on_attempt();
+        parting.on_leave(Leaving::Now);
+        parting.on_leave(Leaving::No);
+        assert!(parting.rests() && parting.leaving() == Leaving::Now);
+        tokio::time::advance(Duration::from_millis(AGAIN_MS)).await;
+        assert!(!parting.rests());
+        parting.on_attempt();
+        parting.on_reign();
+        assert!(!parting.rests());
     }
 
     #[test]

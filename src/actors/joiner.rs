@@ -23,6 +23,7 @@ use restoring::Restoring;
 
 mod founding;
 mod living;
+mod preparation;
 pub mod restoring;
 
 /// `--init` waits so long for seeds that do not answer: one of them may know a cluster.
@@ -364,6 +365,7 @@ impl Joiner {
             "an incarnation belongs to one cluster for ever"
         );
         self.cluster.send_replace(Some(cluster));
+        self.drop_what_was_loaded();
         let (taken, ended) = (
             self.peer.send(TakePart { cluster, founding }),
             self.ended.clone(),

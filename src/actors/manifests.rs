@@ -28,6 +28,8 @@ const WRITER: Writer = Writer {
 const NAMESPACE_DEFAULT: &str = "default";
 /// Where it is marked that they were applied.
 const MARK_NAMESPACE: &str = "kube-system";
+/// What it says if the leader then had none.
+const NONE: &str = "the first leader of this generation was given no manifests";
 /// What is missing or busy now may come: the namespaces that every cluster has are made at the same time.
 const ATTEMPTS_MAX: usize = 20;
 /// Between two attempts.
@@ -144,10 +146,9 @@ impl Handler<BecameLeader> for Manifests {
     type Result = ();
 
     fn handle(&mut self, BecameLeader { view, .. }: BecameLeader, ctx: &mut Self::Context) {
-        if !self.around.manifests.is_empty() {
-            let applying = self.around.clone().apply_all(view);
-            self.task = Some(ctx.spawn(applying.into_actor(self)));
-        }
+        // A node that was told of none marks that, too: who has some and leads later must not apply them so late.
+        let applying = self.around.clone().apply_all(view);
+        self.task = Some(ctx.spawn(applying.into_actor(self)));
     }
 }
 
@@ -176,7 +177,16 @@ impl Around {
         let generation = cluster.generation;
         let mark = mark_name(generation);
         let recovered = recovery::record::find(&view, generation).is_some();
-        if recovered || view.get(&mark_key(&mark)).is_some() {
+        if recovered {
+            return;
+        }
+        if let Some(marked) = view.get(&mark_key(&mark)) {
+            let by_nobody = String::from_utf8_lossy(&marked.value).contains(NONE);
+            if by_nobody && !self.manifests.is_empty() {
+                tracing::warn!(
+                    "--manifests are not applied: this generation began under a leader that has none"
+                );
+            }
             return;
         }
         let mut refused = 0;
@@ -195,11 +205,11 @@ impl Around {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": { "name": mark, "namespace": MARK_NAMESPACE },
-            "data": {
+            "data": if self.manifests.is_empty() { json!({ "said": NONE }) } else { json!({
                 "time": time::text(self.clock.wall()),
                 "applied": applied.to_string(),
                 "refused": refused.to_string(),
-            },
+            }) },
         });
         let mark = Manifest::new(String::new(), object).expect("a ConfigMap is served");
         if let Err(status) = self.apply(&mark).await {

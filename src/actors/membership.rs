@@ -11,10 +11,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Node;
-use tokio::time::Instant;
 
 use super::cloud_word::CloudWord;
-use super::hand_over::{AGAIN_MS, Leave, Leaving, successor};
+use super::hand_over::{Leave, Leaving, Parting, successor};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
 use super::raft_peer::transfer::Transfer;
 use super::raft_peer::{GetStatus, RaftPeer, Reconfigure};
@@ -80,10 +79,8 @@ pub struct Membership {
     busy: bool,
     /// Look again as soon as it has been.
     urgent: bool,
-    /// Whether this node goes away, by its own word; by another's, its Node object says so.
-    leaving: Leaving,
-    /// When leadership was last handed over in vain.
-    handed_over: Option<Instant>,
+    /// By its own word; by another's, its Node object says that this node goes away.
+    parting: Parting,
     cloud: CloudWord,
 }
 
@@ -104,8 +101,7 @@ impl Membership {
             view: None,
             busy: false,
             urgent: false,
-            leaving: Leaving::No,
-            handed_over: None,
+            parting: Parting::default(),
             cloud: CloudWord::new(cloud),
         }
     }
@@ -182,16 +178,16 @@ impl Membership {
         candidates: &BTreeMap<PeerId, Candidate>,
     ) -> bool {
         let announced = candidates.get(&self.id).is_some_and(|own| own.evicting);
-        if self.leaving == Leaving::No && !announced {
+        let leaving = self.parting.leaving();
+        if leaving == Leaving::No && !announced {
             return false;
         }
-        let again = Duration::from_millis(AGAIN_MS);
-        let lately = self.handed_over.is_some_and(|at| at.elapsed() < again);
-        let Some(next) = successor(status, candidates, self.leaving).filter(|_| !lately) else {
+        let next = successor(status, candidates, leaving).filter(|_| !self.parting.rests());
+        let Some(next) = next else {
             return false;
         };
         tracing::info!(to = %next, "this node goes away and hands leadership over");
-        self.handed_over = Some(Instant::now());
+        self.parting.on_attempt();
         self.peer.do_send(Transfer(next));
         true
     }
@@ -257,8 +253,8 @@ impl Handler<BecameLeader> for Membership {
     fn handle(&mut self, BecameLeader { view, .. }: BecameLeader, ctx: &mut Self::Context) {
         self.view = Some(view);
         self.busy = false;
-        self.handed_over = None;
-        if self.leaving != Leaving::No {
+        self.parting.on_reign();
+        if self.parting.leaving() != Leaving::No {
             self.hasten(ctx);
         }
     }
@@ -287,10 +283,7 @@ impl Handler<Leave> for Membership {
     type Result = ();
 
     fn handle(&mut self, Leave(leaving): Leave, ctx: &mut Self::Context) {
-        // A process that is about to end will not be talked out of it.
-        if self.leaving != Leaving::Now {
-            self.leaving = leaving;
-        }
+        self.parting.on_leave(leaving);
         if leaving != Leaving::No {
             self.hasten(ctx);
         }

@@ -129,8 +129,25 @@ pub struct ClusterStatus {
     /// The restore that this generation began with, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<Box<RestoreRecord>>,
+    /// What is kept in the object store, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Box<SnapshotStatus>>,
     /// Every member, by name.
     pub members: Vec<MemberStatus>,
+}
+
+/// What the leader has kept of the cluster's state since it began to lead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotStatus {
+    /// The store's URL.
+    pub store: String,
+    /// When it was last known to hold everything, RFC 3339; "" if never yet.
+    pub time: String,
+    /// The revision that it held then.
+    pub revision: u64,
+    /// Why nothing has been kept since; "" if all is well.
+    pub problem: String,
 }
 
 /// Recover from the loss of a majority, coordinated by this node; without `confirm` only say what would be done.

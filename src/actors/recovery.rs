@@ -12,11 +12,13 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 
 use self::unattended::Unattended;
-use super::archive::{Archive, ArchiveError, Claim, Purpose};
+use super::archive::{Claim, Purpose};
 use super::caller::{self, CallError, Caller};
+use super::claimant::{Claimant, NotOurs};
 use super::cloud_word;
 use super::doors::Known;
 use super::joiner::{Adopt, Joiner};
@@ -45,9 +47,11 @@ mod unattended;
 
 /// Who does not answer within this time is silent. Twice what dialling may take.
 const ANSWER_MS_MAX: u64 = 2_000;
-/// A promise ends a peer's part, and a beginning copies a store: a machine that swaps may take its time. Two of these and
-/// all rounds of asking are less than the 45 s for which the CLI waits.
+/// A promise ends a peer's part, and a beginning copies a store: a machine that swaps may take its time.
 const DONE_MS_MAX: u64 = 15_000;
+/// Looking at the archive's claims, and making one; a store that is slower than this is out of order. Twice this, twice
+/// the time above and all rounds of asking are less than the 60 s for which the CLI waits.
+const ARCHIVE_MS_MAX: u64 = 8_000;
 /// Rounds of asking those whom the last round's answers named; more members than these name are not heard of.
 const ROUNDS_MAX: usize = 4;
 /// Nodes beside the members that are asked whether they hear a leader: enough to find one, and no flood.
@@ -76,7 +80,7 @@ pub struct Around {
     /// Questions to others.
     pub caller: Addr<Caller>,
     /// Where the next generation is claimed, if anywhere.
-    pub archive: Option<Archive>,
+    pub claimant: Option<Claimant>,
     /// What this node knows of its cluster.
     pub known: watch::Receiver<Option<Known>>,
     /// Stamps the record.
@@ -219,36 +223,38 @@ impl Around {
 
     /// Where there is an archive: whether nobody else has gone on from this cluster, and which generation can be claimed.
     async fn look_for_claims(&self, plan: &mut RecoveryPlan) -> Result<(), Status> {
-        let Some(archive) = &self.archive else {
+        let Some(claimant) = &self.claimant else {
             return Ok(());
         };
-        if let Some(claim) = archive.newest_claim().await.map_err(unasked)? {
-            let survivors = plan.survivors().map(|(id, ..)| id).collect();
-            let next = claim.next_recovery(plan.from, plan.generation, &survivors);
-            plan.generation = next.map_err(|refused| conflict(refused.to_string()))?;
-        }
+        let looked = claimant.next_recovery(plan);
+        let bound = Duration::from_millis(ARCHIVE_MS_MAX);
+        plan.generation = timeout(bound, looked).await.map_err(slow)??;
         Ok(())
     }
 
     /// Claims the planned generation for its winner, now that every survivor has promised it.
     async fn claim(&self, plan: &RecoveryPlan) -> Result<(), Status> {
-        let Some(archive) = &self.archive else {
+        let Some(claimant) = &self.claimant else {
             return Ok(());
         };
+        let winner = &plan.members[&plan.winner].place;
         let wanted = Claim {
             cluster: plan.from.id,
             generation: plan.generation,
             purpose: Purpose::Recovery,
             founder: plan.winner,
-            node: plan.members[&plan.winner].place.name.clone(),
+            node: winner.name.clone(),
+            address: winner.address.clone(),
+            machine: winner.machine.clone(),
             seeds: self.seeds.iter().cloned().collect(),
             time: time::text(self.clock.wall()),
         };
-        let holder = archive.claim(&wanted).await.map_err(unasked)?;
-        if holder.founder == wanted.founder && holder.purpose == wanted.purpose {
-            return Ok(());
-        }
-        Err(conflict(holder.gone_on().to_string()))
+        let bound = Duration::from_millis(ARCHIVE_MS_MAX);
+        let claimed = timeout(bound, claimant.claim_recovery(&wanted)).await;
+        claimed.map_err(slow)?.map_err(|error| match error {
+            NotOurs::Archive(error) => Status::unavailable(format!("nothing was begun: {error}")),
+            NotOurs::MayNot(refused) => conflict(refused.to_string()),
+        })
     }
 
     async fn testify(&self) -> Result<Testimony, Status> {
@@ -459,9 +465,12 @@ fn conflict(message: impl Into<String>) -> Status {
     Status::new(409, "Conflict", message)
 }
 
-/// Without the archive nobody knows whether another cluster has gone on.
-fn unasked(error: ArchiveError) -> Status {
-    Status::unavailable(format!("nothing was begun: {error}"))
+/// It was asked, and perhaps did what it was asked; the next attempt will see.
+fn slow(_: Elapsed) -> Status {
+    let seconds = Duration::from_millis(ARCHIVE_MS_MAX).as_secs();
+    Status::unavailable(format!(
+        "nothing was begun: the object store of the snapshots takes more than {seconds} s; ask again"
+    ))
 }
 
 fn unexpected(answer: &Answer) -> Status {

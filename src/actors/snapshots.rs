@@ -11,16 +11,18 @@ use actix::prelude::*;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use prometheus::{IntCounter, IntGauge, Registry};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::archive::{Archive, ArchiveError, Header, MayNot};
-use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
+use super::archive::Header;
+use super::claimant::{Claimant, NotOurs};
+use super::messages::{Applied, BecameLeader, LostLeadership, SnapshotStatus, Submit};
 use super::metrics::registered;
-use super::raft_peer::RaftPeer;
 use super::raft_peer::archived::{TakeSnapshot, Taken};
 use crate::control::{EventSource, Level, event};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
+use crate::resource::time;
 use crate::store::Revision;
 
 /// The first snapshot of a reign is taken after this time: what a leader has just formed, restored or taken over is
@@ -42,6 +44,8 @@ pub struct SnapshotMetrics {
     bytes: IntGauge,
     saved: IntCounter,
     failures: IntCounter,
+    roster_failures: IntCounter,
+    refused: IntGauge,
 }
 
 impl SnapshotMetrics {
@@ -66,16 +70,27 @@ impl SnapshotMetrics {
                 "kagero_snapshot_failures_total",
                 "Snapshots that this node could not save",
             )?,
+            roster_failures: counter(
+                "kagero_roster_failures_total",
+                "Rosters of the nodes that this node could not keep beside the snapshots",
+            )?,
+            refused: gauge(
+                "kagero_snapshot_refused",
+                "1 on a leader that keeps nothing because what is kept there is another cluster's",
+            )?,
         })
+    }
+
+    /// A roster could not be kept.
+    pub(super) fn roster_failed(&self) {
+        self.roster_failures.inc();
     }
 }
 
 /// Neighbours of the actor.
 pub struct Around {
-    /// Where to.
-    pub archive: Archive,
-    /// Gives the state.
-    pub peer: Addr<RaftPeer>,
+    /// Where to, and on whose behalf.
+    pub claimant: Claimant,
     /// Takes events.
     pub submit: Recipient<Submit>,
     /// Stamps snapshots.
@@ -84,11 +99,17 @@ pub struct Around {
     pub entropy: Entropy,
     /// Counts.
     pub metrics: SnapshotMetrics,
-    /// This node's name.
-    pub node: String,
     /// From one snapshot's beginning to the next one's.
     pub interval: Duration,
+    /// Hears how it stands, while this node leads.
+    pub told: watch::Sender<Option<SnapshotStatus>>,
 }
+
+/// Keep the state now: this process is about to end, and nobody takes over. Answered with whether the archive has
+/// everything then; not, if this node does not lead. A save that is under way is not waited for.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "Result<bool, NotOurs>")]
+pub struct SaveNow;
 
 /// The actor. Invariant: while it leads, either a timer is set or a save is under way, never both.
 pub struct Snapshots {
@@ -113,15 +134,6 @@ enum Outcome {
     NotLeader,
 }
 
-/// Why nothing was saved.
-#[derive(Debug, thiserror::Error)]
-enum SaveError {
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    #[error("nothing is saved any more: {0}")]
-    Superseded(MayNot),
-}
-
 /// A save ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -129,7 +141,7 @@ struct SaveTried {
     began: Instant,
     /// On the wall clock.
     at: Timestamp,
-    result: Result<Outcome, SaveError>,
+    result: Result<Outcome, NotOurs>,
 }
 
 impl Snapshots {
@@ -160,13 +172,7 @@ impl Snapshots {
             return;
         }
         self.busy = true;
-        let saving = Saving {
-            archive: self.around.archive.clone(),
-            peer: self.around.peer.clone(),
-            node: self.around.node.clone(),
-            at: self.around.clock.wall(),
-            saved: self.saved,
-        };
+        let saving = self.saving();
         let me = ctx.address();
         let (began, at) = (Instant::now(), saving.at);
         let saving = async move {
@@ -174,6 +180,26 @@ impl Snapshots {
             me.do_send(SaveTried { began, at, result });
         };
         ctx.spawn(saving.into_actor(self));
+    }
+
+    fn saving(&self) -> Saving {
+        Saving {
+            claimant: self.around.claimant.clone(),
+            at: self.around.clock.wall(),
+            saved: self.saved,
+        }
+    }
+
+    /// Tells how it stands.
+    fn tell(&self, change: impl FnOnce(&mut SnapshotStatus)) {
+        let mut told = self.around.told.borrow().clone().unwrap_or_default();
+        self.around
+            .claimant
+            .archive
+            .url()
+            .clone_into(&mut told.store);
+        change(&mut told);
+        self.around.told.send_replace(Some(told));
     }
 
     /// How long to wait after the so-manieth failure.
@@ -200,8 +226,11 @@ impl Snapshots {
         self.around.submit.do_send(Submit(vec![event]));
     }
 
-    fn on_failure(&mut self, error: &SaveError) {
+    fn on_failure(&mut self, error: &NotOurs) {
         self.around.metrics.failures.inc();
+        let refused = matches!(error, NotOurs::MayNot(_));
+        self.around.metrics.refused.set(i64::from(refused));
+        self.tell(|told| told.problem = error.to_string());
         self.failed = self.failed.saturating_add(1);
         tracing::warn!(%error, times = self.failed, "the cluster's state could not be kept");
         if self.failed == 1 {
@@ -210,8 +239,16 @@ impl Snapshots {
     }
 
     fn on_success(&mut self, outcome: &Outcome, at: Timestamp) {
+        self.around.metrics.fresh.set(at.as_second());
+        self.around.metrics.refused.set(0);
+        self.tell(|told| {
+            told.problem.clear();
+            told.time = time::text(at);
+            if let Outcome::Saved { revision, .. } = outcome {
+                told.revision = *revision;
+            }
+        });
         let metrics = &self.around.metrics;
-        metrics.fresh.set(at.as_second());
         if let Outcome::Saved { revision, bytes } = outcome {
             metrics.saved.inc();
             metrics.bytes.set(*bytes as i64);
@@ -230,17 +267,15 @@ impl Snapshots {
 
 /// One save, away from the actor.
 struct Saving {
-    archive: Archive,
-    peer: Addr<RaftPeer>,
-    node: String,
+    claimant: Claimant,
     at: Timestamp,
     saved: Option<Revision>,
 }
 
 impl Saving {
-    async fn save(self) -> Result<Outcome, SaveError> {
+    async fn save(self) -> Result<Outcome, NotOurs> {
         // No answer means that the node is stopping.
-        let Ok(Some(taken)) = self.peer.send(TakeSnapshot).await else {
+        let Ok(Some(taken)) = self.claimant.peer.send(TakeSnapshot).await else {
             return Ok(Outcome::NotLeader);
         };
         let Taken {
@@ -248,17 +283,13 @@ impl Saving {
             index,
             term,
             snapshot,
+            ..
         } = taken;
         let revision = snapshot.view().revision();
         if self.saved == Some(revision) {
             return Ok(Outcome::Unchanged);
         }
-        if let Some(claim) = self.archive.newest_claim().await?
-            && claim.generation > cluster.generation
-        {
-            // Another cluster has gone on from here. What this one would add is not of that one's history.
-            return Err(SaveError::Superseded(claim.gone_on()));
-        }
+        self.claimant.secure(cluster).await?;
         let header = Header {
             cluster: cluster.id,
             generation: cluster.generation,
@@ -266,7 +297,7 @@ impl Saving {
             index,
             revision,
             time_ms: self.at.as_millisecond(),
-            node: self.node,
+            node: self.claimant.contact.name.clone(),
         };
         let mut encoder = snapshot.encoder();
         while encoder.advance(PIECE_BYTES) {
@@ -274,9 +305,9 @@ impl Saving {
         }
         let body = encoder.finish();
         let bytes = body.len();
-        self.archive.save(&header, body).await?;
+        self.claimant.archive.save(&header, body).await?;
         // What is kept too long costs money and harms nothing: this snapshot is saved.
-        match self.archive.prune().await {
+        match self.claimant.archive.prune(cluster).await {
             Ok(removed) => tracing::trace!(removed, "older snapshots"),
             Err(error) => tracing::warn!(%error, "older snapshots could not be removed"),
         }
@@ -294,6 +325,7 @@ impl Handler<BecameLeader> for Snapshots {
     fn handle(&mut self, BecameLeader { term, .. }: BecameLeader, ctx: &mut Self::Context) {
         self.reign = Some(term);
         self.saved = None;
+        self.tell(|_| {});
         if !self.busy {
             let first = Duration::from_millis(FIRST_MS);
             self.arm(first.min(self.around.interval), ctx);
@@ -315,9 +347,23 @@ impl Handler<LostLeadership> for Snapshots {
         self.reign = None;
         self.failed = 0;
         self.around.metrics.fresh.set(0);
+        self.around.metrics.refused.set(0);
+        self.around.told.send_replace(None);
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
+    }
+}
+
+impl Handler<SaveNow> for Snapshots {
+    type Result = ResponseFuture<Result<bool, NotOurs>>;
+
+    fn handle(&mut self, _: SaveNow, _: &mut Self::Context) -> Self::Result {
+        let saving = self.saving();
+        Box::pin(async move {
+            let outcome = saving.save().await?;
+            Ok(!matches!(outcome, Outcome::NotLeader))
+        })
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, watch};
 use super::caller::Caller;
 use super::doors::{Doors, Known};
 use super::messages::{
-    ClusterStatus, Consistency, DescribeCluster, Read, Submit, Subscription, WATCH_BATCHES_MAX,
-    Watch,
+    ClusterStatus, Consistency, DescribeCluster, Read, SnapshotStatus, Submit, Subscription,
+    WATCH_BATCHES_MAX, Watch,
 };
 use super::raft_peer::resting::Rest;
 use super::raft_peer::{Published, RaftPeer, Standing};
@@ -78,6 +78,8 @@ pub struct StoreFront {
     leaderless_since: Option<Duration>,
     /// The node was a member and is none: what its peer publishes is of the past until it hears a leader again.
     removed: bool,
+    /// What is kept of the cluster's state, while this node leads and there is an archive.
+    kept: watch::Receiver<Option<SnapshotStatus>>,
 }
 
 impl StoreFront {
@@ -100,7 +102,15 @@ impl StoreFront {
             peer,
             leaderless_since: None,
             removed: false,
+            kept: watch::channel(None).1,
         }
+    }
+
+    /// The same front, which tells of the snapshots, too.
+    #[must_use]
+    pub fn telling_of(mut self, kept: watch::Receiver<Option<SnapshotStatus>>) -> Self {
+        self.kept = kept;
+        self
     }
 
     /// Asks whether this node still is a member, if it has heard no leader for long.
@@ -137,6 +147,7 @@ impl StoreFront {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             voters_wanted: self.voters_wanted,
+            kept: self.kept.clone(),
         }
     }
 

@@ -456,6 +456,7 @@ mod tests {
             keys: 1,
             recovery: None,
             restore: None,
+            snapshots: None,
             members: members.iter().map(member).collect(),
         }
     }

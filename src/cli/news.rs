@@ -129,6 +129,7 @@ mod tests {
             keys: 1,
             recovery: None,
             restore: None,
+            snapshots: None,
             members: (1..=3).map(member).collect(),
         }
     }

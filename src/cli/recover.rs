@@ -31,8 +31,9 @@ Exit codes: 0 recovered (--dry-run: it could be), 1 refused, declined or failed,
 
 /// Where a node recovers its cluster.
 pub const PATH: &str = "/kagero/v1/recovery";
-/// Asking every member takes some seconds where some are silent.
-const DEADLINE: Duration = Duration::from_secs(45);
+/// Asking every member takes some seconds where some are silent, and an object store has its own time (`actors/recovery.rs`
+/// adds it all up).
+const DEADLINE: Duration = Duration::from_secs(60);
 /// The cluster serves again within this time; the winner leads at once, the node asked must hear of it.
 const SERVES_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks.

@@ -21,7 +21,7 @@ use super::{RuntimeChoice, USAGE, edges, machine, manifests, signals};
 use crate::actors::manifests::Manifest;
 use crate::env::bucket::{self, Bucket};
 use crate::env::objects::Objects;
-use crate::node::{self, Options};
+use crate::node::{self, LastState, Node, Options};
 use crate::resource::names;
 
 pub(super) const EXAMPLES: &str = "Examples:
@@ -46,6 +46,10 @@ pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a leader gets to hand over before its process ends: ten times what it takes, and no more than an election does.
 pub(super) const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a leader that could not hand over gets to keep the state: some seconds' work for a store of some MB, and half of
+/// what systemd or a cloud that takes the machine leaves a process.
+pub(super) const KEEP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// `--voter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -256,7 +260,7 @@ impl RunArgs {
         });
         notify(&[NotifyState::Stopping]);
         if !node.hand_over(HAND_OVER_PATIENCE).await {
-            warn!("this node still leads: its cluster elects another leader once it is gone");
+            leave_behind(&node).await;
         }
         if timeout(CLOSE_PATIENCE, runtime.close()).await.is_err() {
             warn!("the container engine is still creating something; it may stay behind");
@@ -305,6 +309,25 @@ impl RunArgs {
             manifests: Vec::new(),
             name,
         })
+    }
+}
+
+/// What a leader does that could not hand over.
+async fn leave_behind(node: &Node) {
+    if node.is_last_voter() {
+        warn!("this node is its cluster's only voter: once it is gone nobody leads");
+    } else {
+        warn!(
+            "this node still leads: once it is gone the other voters elect another, if a majority is there"
+        );
+    }
+    match node.keep_state(KEEP_PATIENCE).await {
+        LastState::Kept => info!("the cluster's state is kept among the snapshots"),
+        LastState::NoArchive if node.is_last_voter() => {
+            warn!("there are no --snapshots: what only this node holds is lost");
+        }
+        LastState::Lost(reason) => warn!(reason, "the cluster's last state could not be kept"),
+        LastState::NoArchive | LastState::NotOurs => {}
     }
 }
 

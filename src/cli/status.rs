@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::{edges, kubeconfig};
-use crate::actors::messages::{ClusterStatus, RecoveryRecord, RestoreRecord};
+use crate::actors::messages::{ClusterStatus, RecoveryRecord, RestoreRecord, SnapshotStatus};
 
 pub(super) const EXAMPLES: &str = "Examples:
   kagero status                                  of the current context's cluster
@@ -183,6 +183,10 @@ fn render(overview: &Overview) -> String {
         text.truncate(text.len() - 1);
         text.push_str(&restored(restore));
     }
+    if let Some(snapshots) = &cluster.snapshots {
+        text.truncate(text.len() - 1);
+        text.push_str(&kept(snapshots));
+    }
     let mut members = table(&[
         "MEMBER",
         "ROLE",
@@ -233,6 +237,25 @@ fn recovered(recovery: &RecoveryRecord) -> String {
         "recovered {} from generation {} with the log of {}; may be lost: {}\n\n",
         recovery.time, recovery.from_generation, recovery.winner, recovery.may_be_lost
     )
+}
+
+/// The line on what is kept of the state.
+fn kept(snapshots: &SnapshotStatus) -> String {
+    let SnapshotStatus {
+        store,
+        time,
+        revision,
+        problem,
+    } = snapshots;
+    let mut text = if time.is_empty() {
+        format!("snapshots in {store}: none yet by this leader")
+    } else {
+        format!("snapshots in {store}: all kept at {time}, revision {revision}")
+    };
+    if !problem.is_empty() {
+        text.extend(["; NOT KEPT SINCE: ", problem]);
+    }
+    text + "\n\n"
 }
 
 /// The line that stays after everything was lost.
@@ -294,6 +317,7 @@ mod tests {
             keys: 12,
             recovery: None,
             restore: None,
+            snapshots: None,
             members: vec![member],
         };
         let ready = json!([{"type": "Ready", "status": "True"}]);

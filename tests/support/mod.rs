@@ -188,6 +188,7 @@ impl Handler<DescribeCluster> for Backend {
             keys: view.len() as u64,
             recovery: None,
             restore: None,
+            snapshots: None,
             members: vec![MemberStatus {
                 name: "n1".into(),
                 incarnation: "0000000000000001".into(),

@@ -3,7 +3,7 @@
 //! What it says it did it has done, and some of what it says failed it has done too: the answer was lost. Deliberately not
 //! simulated: a store that forgets or serves old content, since those of the clouds promise not to.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,24 +25,32 @@ const URL: &str = "sim://bucket";
 
 /// What is kept. Clones are the same bucket.
 #[derive(Clone, Debug, Default)]
-pub struct Bucket(Rc<RefCell<BTreeMap<String, Bytes>>>);
+pub struct Bucket {
+    objects: Rc<RefCell<BTreeMap<String, Bytes>>>,
+    slower: Rc<Cell<Duration>>,
+}
 
 impl Bucket {
     /// Names of all objects that begin so, in order.
     pub fn names(&self, prefix: &str) -> Vec<String> {
-        let objects = self.0.borrow();
+        let objects = self.objects.borrow();
         let names = objects.keys().filter(|name| name.starts_with(prefix));
         names.cloned().collect()
     }
 
     /// An object.
     pub fn content(&self, name: &str) -> Option<Bytes> {
-        self.0.borrow().get(name).cloned()
+        self.objects.borrow().get(name).cloned()
+    }
+
+    /// From now on half of an operation takes so much longer.
+    pub fn slow(&self, by: Duration) {
+        self.slower.set(by);
     }
 
     /// Flips a bit in the middle of an object.
     pub fn damage(&self, name: &str) {
-        if let Some(content) = self.0.borrow_mut().get_mut(name) {
+        if let Some(content) = self.objects.borrow_mut().get_mut(name) {
             let mut damaged = content.to_vec();
             let middle = damaged.len() / 2;
             damaged[middle] ^= 1;
@@ -76,6 +84,7 @@ impl SimObjects {
             chance.random_range(HALF_MS.0..=HALF_MS.1),
         ))
         .await;
+        sleep(self.bucket.slower.get()).await;
         self.gate.open().await;
         if chance.random_range(0..100) >= FAILURES_PERCENT {
             return Ok(());
@@ -95,7 +104,7 @@ impl SimObjects {
         done: impl FnOnce(&mut BTreeMap<String, Bytes>) -> T,
     ) -> Result<T, ObjectsError> {
         self.pass(operation, name).await?;
-        let result = done(&mut self.bucket.0.borrow_mut());
+        let result = done(&mut self.bucket.objects.borrow_mut());
         self.pass(operation, name).await?;
         Ok(result)
     }

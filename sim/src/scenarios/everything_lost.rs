@@ -131,7 +131,7 @@ fn kept(world: &World) -> BTreeMap<String, Header> {
 }
 
 /// The newest, with its name.
-fn newest(world: &World) -> Option<(String, Header)> {
+pub(super) fn newest(world: &World) -> Option<(String, Header)> {
     let kept = kept(world).into_iter();
     kept.max_by_key(|(_, header)| header.name())
 }
@@ -164,7 +164,7 @@ async fn bring_back(world: &World, with_machines: bool) -> Duration {
 }
 
 /// Waits until the new generation serves; gives its record.
-async fn restored(world: &World) -> Value {
+pub(super) async fn restored(world: &World) -> Value {
     until(world, "the restored cluster", async || {
         let leader = leader(world)?;
         if world.known()[&leader].standing.cluster.generation != 1 {

@@ -3,11 +3,13 @@
 //! A scenario says what happens and what it must see; what must always hold is in `checkers` and what every run ends
 //! with in `settle.rs`, so neither stands here.
 
+mod abandoned_claim;
 mod cloud_tells;
 mod config_map;
 mod everything_lost;
 mod evict_in_turn;
 mod follower_lost;
+mod late_survivor;
 mod leader_lost;
 mod majority_lost;
 mod noticed_eviction;
@@ -121,6 +123,20 @@ pub const ALL: &[Scenario] = &[
         plan: everything_lost::plan,
         covers: everything_lost::COVERS,
         play: |world| Box::pin(everything_lost::play(world)),
+    },
+    Scenario {
+        name: "abandoned_claim",
+        about: "beside a living cluster its only seed claims a generation, and is interrupted or dies: nothing comes of it",
+        plan: abandoned_claim::plan,
+        covers: abandoned_claim::COVERS,
+        play: |world| Box::pin(abandoned_claim::play(world)),
+    },
+    Scenario {
+        name: "late_survivor",
+        about: "all seeds are lost; a node that came after the newest snapshot survives: nothing is formed past it",
+        plan: late_survivor::plan,
+        covers: late_survivor::COVERS,
+        play: |world| Box::pin(late_survivor::play(world)),
     },
     Scenario {
         name: "spot_storm",

@@ -12,7 +12,6 @@ use super::super::formation::{
     Formed, ask_to_form, founding_configuration, have_answered, majority,
 };
 use super::super::wire::Identity;
-use super::restoring::{Asking, Begin};
 use super::{Joiner, end};
 use crate::raft::{ClusterId, Configuration, PeerId};
 
@@ -44,28 +43,18 @@ impl Joiner {
         if let (Some(identities), Some(_)) = (seeds, &self.founding) {
             return self.found(identities, None, ctx);
         }
-        let cluster = match self.begin_with(ctx) {
-            Asking::UnderWay => return,
-            Asking::Later => {
-                self.busy = false;
-                return;
-            }
-            Asking::Answered(Begin::Later(refound)) => {
-                self.busy = false;
-                return self.refound(*refound);
-            }
-            Asking::Answered(Begin::First(cluster)) => Some(cluster),
-            Asking::NoArchive => None,
-        };
-        if let Some(identities) = seeds {
-            return self.found(identities, cluster, ctx);
+        if self.begin_of_archive(ctx) {
+            return;
         }
-        self.found_alone(cluster);
+        if let Some(identities) = seeds {
+            return self.found(identities, None, ctx);
+        }
+        self.found_alone(None);
         self.busy = false;
     }
 
     /// Founds a cluster of this node alone.
-    fn found_alone(&mut self, cluster: Option<ClusterId>) {
+    pub(super) fn found_alone(&mut self, cluster: Option<ClusterId>) {
         let alone = (self.introduction.id, self.introduction.contact.clone());
         let configuration = founding_configuration([alone].into_iter().collect(), 1);
         let cluster = cluster.unwrap_or_else(|| self.fresh_cluster());
@@ -78,7 +67,7 @@ impl Joiner {
     }
 
     /// Asks every other seed to belong to a new cluster of all of them.
-    fn found(
+    pub(super) fn found(
         &mut self,
         identities: &BTreeMap<String, Identity>,
         cluster: Option<ClusterId>,

@@ -1,9 +1,11 @@
-//! Whether all is lost: before a cluster begins with a state that was kept, the nodes which that state names are asked.
+//! Whether all is lost: before a cluster begins with a state that was kept, the nodes which that state, or the newest
+//! roster, names are asked.
 //!
 //! One that still holds the cluster's log, or hears a leader of it, may know of writes that came after the state: going
 //! on from there is `kagero recover`'s, which counts such survivors. A node without a vote that merely lives is none.
-//! Deliberately asks no others: of nodes that registered later, the state knows nothing.
+//! Deliberately takes silence for an end: of machines that are gone nothing else is to be had.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -11,29 +13,28 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::Instant;
 
+use super::super::archive::Listed;
 use super::super::caller::{Caller, Place};
-use super::super::registration::{nodes, registered};
 use super::super::wire::{Answer, Call};
 use crate::raft::PeerId;
-use crate::store::View;
 
 /// For one node's answer; a connection to a machine that is gone takes as long.
 const ANSWER_MS_MAX: u64 = 2_000;
 /// Nodes asked at a time: 5,000 that are gone take 40 s.
 const ASKED_AT_A_TIME: usize = 250;
 
-/// Names a node of this state that holds the cluster's log still, or hears its leader.
+/// Names one of these nodes that holds the cluster's log still, or hears its leader.
 pub(super) async fn survivor(
     caller: &Addr<Caller>,
     own: PeerId,
     cluster: u64,
-    state: &View,
+    nodes: BTreeMap<String, Listed>,
 ) -> Option<String> {
-    let nodes = nodes(state).filter_map(|node| registered(&node));
-    let nodes: Vec<_> = nodes.filter(|(id, _)| *id != own).collect();
-    let asked = stream::iter(nodes).map(|(_, contact)| async move {
+    let own = own.to_string();
+    let nodes = nodes.into_iter().filter(|(id, _)| *id != own);
+    let asked = stream::iter(nodes).map(|(_, node)| async move {
         let place = Place {
-            address: contact.address,
+            address: node.address,
             call: Call::Testify,
             deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
         };
@@ -42,7 +43,7 @@ pub(super) async fn survivor(
         };
         let account = said.account?;
         let lives = account.hears_leader || account.position.index > 0;
-        (account.cluster.id == cluster && lives).then_some(contact.name)
+        (account.cluster.id == cluster && lives).then_some(node.name)
     });
     let mut living = asked
         .buffer_unordered(ASKED_AT_A_TIME)

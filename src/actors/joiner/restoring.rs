@@ -1,43 +1,39 @@
-//! How a joiner founds a cluster where there is an archive: it looks what was there before, claims the next generation,
-//! and begins that with the newest snapshot.
+//! How a joiner founds a cluster where there is an archive: it loads what was kept, asks everybody again, claims the next
+//! generation, and begins that with the newest snapshot.
 //!
-//! Whether all seeds are empty, `joiner.rs` has seen before, and sees again between the claim and the beginning. What
-//! makes it safe is the claim: one process alone can make it, so of two formations that know nothing of each other (other
-//! seeds, a network that is cut) one wins. Deliberately refuses rather than to begin empty where the archive cannot be
-//! asked or read: nothing is lost by waiting.
+//! What makes it safe is the claim: one process alone can make it, so of two formations that know nothing of each other
+//! (other seeds, a network that is cut) one wins. It begins in the moment in which the claim is made, unless
+//! a leader has called since it asked: then nothing will come of the claim, as everybody can see who asks this node once it
+//! belongs to that leader's cluster (`archive/claim.rs`). Deliberately ignorant of what is asked of whom: `preparation.rs`.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use rand::RngCore;
 use tokio::time::Instant;
 
-use super::super::archive::{Archive, ArchiveError, Claim, Found, MayNot, Purpose, record};
-use super::super::caller::Caller;
-use super::super::formation::founding_configuration;
+use super::super::archive::Archive;
 use super::super::raft_peer::archived::Refound;
-use super::Joiner;
-use super::living::survivor;
+use super::super::wire::Identity;
+use super::preparation::{Begin, Loaded, Preparation, Unprepared};
+use super::{Joiner, Next};
 use crate::env::clock::Clock;
-use crate::env::entropy::Entropy;
-use crate::raft::{BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId};
-use crate::resource::time;
-use crate::store::Store;
+use crate::raft::ClusterId;
 
 /// After a failure the archive is asked again after this time.
 const AGAIN_MS: u64 = 2_000;
-/// A claim that could not be used for so long, because a seed stopped to answer, is given up: what is in the archive may
-/// have changed.
-const PREPARED_MS_MAX: u64 = 10_000;
+/// A state that was loaded and could not be used for so long, because a seed stopped to answer or another node lives, is
+/// dropped, since it is as large as all that was kept; until then it is not loaded again.
+const LOADED_MS_MAX: u64 = 60_000;
 
 /// What a joiner needs of the archive.
 pub struct Restoring {
     archive: Archive,
     peer: Recipient<Refound>,
     clock: Rc<dyn Clock>,
-    /// What the cluster begins with, since when.
-    prepared: Option<(Begin, Instant)>,
+    /// What the cluster would begin with, since when. Not while it is being looked at, nor in a cluster.
+    loaded: Option<(Loaded, Instant)>,
     /// Not before this time is the archive asked again.
     again: Option<Instant>,
     /// Why this process founds nothing any more.
@@ -46,38 +42,27 @@ pub struct Restoring {
     told: String,
 }
 
-/// What a cluster begins with.
-#[derive(Debug)]
-pub(super) enum Begin {
-    /// The lineage's first generation: nothing was ever kept there.
-    First(ClusterId),
-    /// A later one, by this node alone; the other seeds join it.
-    Later(Box<Refound>),
-}
-
-/// Why nothing was prepared.
-#[derive(Debug, thiserror::Error)]
-enum Unprepared {
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    #[error("no cluster is formed: {0}")]
-    MayNot(#[from] MayNot),
-    #[error(
-        "no cluster is formed: {node} still holds the state of the one that was kept, perhaps a later one; let \
-         `kagero recover` go on from there, or end that node's process if its state is to be given up"
-    )]
-    Lives { node: String },
-    #[error(
-        "no cluster is formed: {node} claimed generation {generation} at the same time; if it is gone for good, start \
-         this node again"
-    )]
-    Lost { node: String, generation: u64 },
-}
-
-/// The archive was asked.
+/// What is there was loaded.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Prepared(Result<Begin, Unprepared>);
+struct WasLoaded(Result<Loaded, Unprepared>);
+
+/// Everybody was asked.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Surveyed {
+    loaded: Loaded,
+    since: Instant,
+    seeds: Result<BTreeMap<String, Identity>, Unprepared>,
+}
+
+/// A generation was claimed, or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Claimed {
+    begin: Result<Begin, Unprepared>,
+    seeds: BTreeMap<String, Identity>,
+}
 
 impl Restoring {
     /// Of an archive; `peer` begins the generation.
@@ -86,7 +71,7 @@ impl Restoring {
             archive,
             peer,
             clock,
-            prepared: None,
+            loaded: None,
             again: None,
             barred: false,
             told: String::new(),
@@ -97,7 +82,11 @@ impl Restoring {
         !self.barred && self.again.is_none_or(|again| Instant::now() >= again)
     }
 
-    fn tell(&mut self, what: String) {
+    fn on_failure(&mut self, unprepared: &Unprepared, init: bool) {
+        // Whoever was told to found alone does not look whether the other lives; so it must not go on.
+        self.barred = init && matches!(unprepared, Unprepared::Lost { .. });
+        self.again = Some(Instant::now() + Duration::from_millis(AGAIN_MS));
+        let what = unprepared.to_string();
         if self.told != what {
             tracing::error!("{what}");
             self.told = what;
@@ -113,174 +102,182 @@ impl Joiner {
         self
     }
 
-    /// What the cluster that this node is about to found begins with. `None` where there is no archive; else it may have
-    /// to be asked first, and the seeds once more after that.
-    pub(super) fn begin_with(&mut self, ctx: &mut Context<Self>) -> Asking {
+    /// Looks what the cluster that this node is about to found begins with, and has it begun once that is known. Returns
+    /// false where there is no archive.
+    pub(super) fn begin_of_archive(&mut self, ctx: &mut Context<Self>) -> bool {
         let Some(restoring) = &mut self.restoring else {
-            return Asking::NoArchive;
+            return false;
         };
-        let fresh = Duration::from_millis(PREPARED_MS_MAX);
-        match restoring.prepared.take() {
-            Some((begin, since)) if since.elapsed() < fresh => Asking::Answered(begin),
-            _ if !restoring.may_ask() => Asking::Later,
-            _ => {
-                self.prepare(ctx);
-                Asking::UnderWay
-            }
+        let fresh = Duration::from_millis(LOADED_MS_MAX);
+        if !restoring.may_ask() {
+            self.busy = false;
+            return true;
+        }
+        let loaded = restoring.loaded.take();
+        match loaded.filter(|(_, since)| since.elapsed() < fresh) {
+            Some((loaded, since)) => self.survey(loaded, since, ctx),
+            None => self.load(ctx),
+        }
+        true
+    }
+
+    /// This node belongs to a cluster: it founds none any more.
+    pub(super) fn drop_what_was_loaded(&mut self) {
+        if let Some(restoring) = &mut self.restoring {
+            restoring.loaded = None;
         }
     }
 
-    fn prepare(&mut self, ctx: &mut Context<Self>) {
-        let Some(restoring) = &self.restoring else {
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        let Some(preparation) = self.preparation() else {
             return;
         };
-        tracing::info!(
-            archive = restoring.archive.url(),
-            "looks for what was kept of the cluster"
-        );
-        let preparation = Preparation {
+        let archive = preparation.archive.url();
+        tracing::info!(archive, "looks for what was kept of the cluster");
+        let me = ctx.address();
+        let loading = async move { me.do_send(WasLoaded(preparation.load().await)) };
+        ctx.spawn(loading.into_actor(self));
+    }
+
+    fn survey(&mut self, loaded: Loaded, since: Instant, ctx: &mut Context<Self>) {
+        let Some(preparation) = self.preparation() else {
+            return;
+        };
+        let me = ctx.address();
+        let surveying = async move {
+            let seeds = preparation.survey(&loaded).await;
+            me.do_send(Surveyed {
+                loaded,
+                since,
+                seeds,
+            });
+        };
+        ctx.spawn(surveying.into_actor(self));
+    }
+
+    fn claim(
+        &mut self,
+        loaded: Loaded,
+        seeds: BTreeMap<String, Identity>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(preparation) = self.preparation() else {
+            return;
+        };
+        let me = ctx.address();
+        let claiming = async move {
+            let begin = preparation.claim(loaded, &seeds).await;
+            me.do_send(Claimed { begin, seeds });
+        };
+        ctx.spawn(claiming.into_actor(self));
+    }
+
+    fn preparation(&self) -> Option<Preparation> {
+        let restoring = self.restoring.as_ref()?;
+        Some(Preparation {
             archive: restoring.archive.clone(),
             clock: restoring.clock.clone(),
             entropy: self.entropy.clone(),
             introduction: self.introduction.clone(),
             caller: self.caller.clone(),
-        };
-        let me = ctx.address();
-        let preparing = async move { me.do_send(Prepared(preparation.prepare().await)) };
-        ctx.spawn(preparing.into_actor(self));
+        })
     }
 
     /// Begins a later generation of a cluster by itself.
-    pub(super) fn refound(&mut self, refound: Refound) {
+    fn refound(&mut self, refound: Refound) {
         let Some(restoring) = &self.restoring else {
             return;
         };
         self.cluster.send_replace(Some(refound.cluster));
         restoring.peer.do_send(refound);
     }
+
+    /// Begins the first generation of a cluster, of these seeds, or alone if it was told to.
+    fn found_first(
+        &mut self,
+        cluster: ClusterId,
+        seeds: &BTreeMap<String, Identity>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.introduction.init {
+            return self.found_alone(Some(cluster));
+        }
+        self.busy = true;
+        self.found(seeds, Some(cluster), ctx);
+    }
+
+    fn on_unprepared(&mut self, unprepared: &Unprepared) {
+        let init = self.introduction.init;
+        if let Some(restoring) = &mut self.restoring {
+            restoring.on_failure(unprepared, init);
+        }
+    }
 }
 
-/// What came of asking the archive.
-pub(super) enum Asking {
-    /// There is none.
-    NoArchive,
-    /// It will be told.
-    UnderWay,
-    /// Not now.
-    Later,
-    /// This.
-    Answered(Begin),
-}
-
-impl Handler<Prepared> for Joiner {
+impl Handler<WasLoaded> for Joiner {
     type Result = ();
 
-    fn handle(&mut self, Prepared(prepared): Prepared, _: &mut Self::Context) {
+    fn handle(&mut self, WasLoaded(loaded): WasLoaded, _: &mut Self::Context) {
         self.busy = false;
-        let Some(restoring) = &mut self.restoring else {
+        match (loaded, &mut self.restoring) {
+            (Ok(loaded), Some(restoring)) if self.cluster.borrow().is_none() => {
+                restoring.loaded = Some((loaded, Instant::now()));
+            }
+            (Ok(_), _) => {}
+            (Err(unprepared), _) => self.on_unprepared(&unprepared),
+        }
+    }
+}
+
+impl Handler<Surveyed> for Joiner {
+    type Result = ();
+
+    fn handle(&mut self, surveyed: Surveyed, ctx: &mut Self::Context) {
+        let Surveyed {
+            loaded,
+            since,
+            seeds,
+        } = surveyed;
+        self.busy = false;
+        if self.cluster().is_some() {
             return;
-        };
-        match prepared {
-            Ok(begin) => restoring.prepared = Some((begin, Instant::now())),
+        }
+        match seeds {
+            Ok(seeds) => {
+                if matches!(self.next(&seeds), Next::Found | Next::FoundAlone) {
+                    self.busy = true;
+                    return self.claim(loaded, seeds, ctx);
+                }
+            }
             Err(unprepared) => {
-                // Whoever was told to found alone does not look whether the other lives; so it must not go on.
-                restoring.barred =
-                    self.introduction.init && matches!(unprepared, Unprepared::Lost { .. });
-                restoring.again = Some(Instant::now() + Duration::from_millis(AGAIN_MS));
-                restoring.tell(unprepared.to_string());
+                self.on_unprepared(&unprepared);
+                if matches!(unprepared, Unprepared::Changed) {
+                    return;
+                }
             }
         }
+        if let Some(restoring) = &mut self.restoring {
+            restoring.loaded = Some((loaded, since));
+        }
     }
 }
 
-/// What is needed to ask the archive, away from the actor.
-struct Preparation {
-    archive: Archive,
-    clock: Rc<dyn Clock>,
-    entropy: Entropy,
-    introduction: super::Introduction,
-    caller: Addr<Caller>,
-}
+impl Handler<Claimed> for Joiner {
+    type Result = ();
 
-impl Preparation {
-    async fn prepare(mut self) -> Result<Begin, Unprepared> {
-        let before = self.archive.newest_claim().await?;
-        if let Some(claim) = before.as_ref().filter(|_| !self.introduction.init) {
-            claim.may_be_followed(&self.introduction.seeds)?;
-        }
-        let found = self.archive.newest_snapshot().await?;
-        if let Some(Found { header, store, .. }) = &found
-            && let Some(node) = survivor(
-                &self.caller,
-                self.introduction.id,
-                header.cluster,
-                &store.view(),
-            )
-            .await
-        {
-            return Err(Unprepared::Lives { node });
-        }
-        let claim = self.next_claim(before.as_ref(), found.as_ref());
-        let holder = self.archive.claim(&claim).await?;
-        if holder.founder != claim.founder {
-            return Err(Unprepared::Lost {
-                node: holder.node,
-                generation: holder.generation,
-            });
-        }
-        tracing::info!(claim.generation, "claimed a generation");
-        Ok(if before.is_none() && found.is_none() {
-            Begin::First(claim.cluster())
-        } else {
-            Begin::Later(Box::new(self.refound(&claim, found)))
-        })
-    }
-
-    /// The generation after all that there were, of the same cluster.
-    fn next_claim(&mut self, before: Option<&Claim>, found: Option<&Found>) -> Claim {
-        let claimed = before.map(Claim::cluster);
-        let kept = found.map(|found| found.header.cluster());
-        let latest = [claimed, kept].into_iter().flatten();
-        let latest = latest.max_by_key(|cluster| cluster.generation);
-        let (cluster, generation) = match latest {
-            Some(latest) => (latest.id, latest.generation + 1),
-            None => (self.entropy.next_u64(), 0),
+    fn handle(&mut self, Claimed { begin, seeds }: Claimed, ctx: &mut Self::Context) {
+        self.busy = false;
+        let begin = match begin {
+            Ok(begin) => begin,
+            Err(unprepared) => return self.on_unprepared(&unprepared),
         };
-        let introduction = &self.introduction;
-        Claim {
-            cluster,
-            generation,
-            purpose: Purpose::Formation,
-            founder: introduction.id,
-            node: introduction.contact.name.clone(),
-            seeds: introduction.seeds.iter().cloned().collect(),
-            time: time::text(self.clock.wall()),
+        if self.cluster().is_some() || self.called_by().is_some() {
+            tracing::warn!("nothing comes of the claim: there is a living cluster");
+            return;
         }
-    }
-
-    fn refound(&mut self, claim: &Claim, found: Option<Found>) -> Refound {
-        let url = self.archive.url().to_owned();
-        let record = record::describe(claim, found.as_ref(), &url, self.clock.wall());
-        tracing::warn!(
-            record.generation,
-            record.source,
-            record.age_seconds,
-            record.may_be_lost,
-            "begins with what was kept"
-        );
-        let operations = record::operations(&record, &mut self.entropy);
-        let alone = (self.introduction.id, self.introduction.contact.clone());
-        let begin = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM, Store::new());
-        let (index, term, store) = found.map_or(begin, |found| {
-            (found.header.index, found.header.term, found.store)
-        });
-        Refound {
-            cluster: claim.cluster(),
-            configuration: founding_configuration([alone].into(), 1),
-            store,
-            index,
-            term,
-            record: operations,
+        match begin {
+            Begin::Later(refound) => self.refound(*refound),
+            Begin::First(cluster) => self.found_first(cluster, &seeds, ctx),
         }
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! The state is taken in O(1); encoding it is the taker's work. Deliberately no decision to do either.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use actix::prelude::*;
+use bytes::Bytes;
 
 use super::super::member::Member;
 use super::RaftPeer;
-use crate::raft::{ClusterId, Configuration, Index, Input, Term};
+use crate::raft::{ClusterId, Configuration, Index, Input, PeerId, Term};
 use crate::store::{Operation, Snapshot, Store};
 
 /// Give the applied state. Answered only while this peer leads with a complete view.
@@ -25,6 +29,8 @@ pub struct Taken {
     pub term: Term,
     /// The state.
     pub snapshot: Snapshot,
+    /// How each member is reached.
+    pub contacts: Arc<BTreeMap<PeerId, Bytes>>,
 }
 
 /// Begin a generation with this state, as its only voter, outside of any cluster.
@@ -55,6 +61,7 @@ impl Handler<TakeSnapshot> for RaftPeer {
             index: member.applied,
             term: member.applied_term,
             snapshot: member.store.snapshot(),
+            contacts: member.contacts.clone(),
         });
         MessageResult(taken)
     }

@@ -19,6 +19,10 @@ pub(crate) struct Shelf {
     pub(crate) keeps_all: Rc<Cell<bool>>,
     /// Every operation takes so long.
     pub(crate) delay: Rc<Cell<Duration>>,
+    /// What is written is written, and the answer is an error.
+    pub(crate) loses_answers: Rc<Cell<bool>>,
+    /// Nothing can be read.
+    pub(crate) unreadable: Rc<Cell<bool>>,
     /// Operations so far.
     pub(crate) asked: Rc<Cell<usize>>,
 }
@@ -49,15 +53,24 @@ impl Shelf {
     async fn ask(&self, operation: &'static str, name: &str) -> Result<(), ObjectsError> {
         self.asked.set(self.asked.get() + 1);
         tokio::time::sleep(self.delay.get()).await;
-        if !(self.broken.get() || operation == "delete" && self.keeps_all.get()) {
+        let broken = match operation {
+            "delete" => self.keeps_all.get(),
+            "read" => self.unreadable.get(),
+            _ => false,
+        };
+        if !(broken || self.broken.get()) {
             return Ok(());
         }
-        Err(ObjectsError {
+        Err(self.error(operation, name, "out of order"))
+    }
+
+    fn error(&self, operation: &'static str, name: &str, reason: &str) -> ObjectsError {
+        ObjectsError {
             operation,
             name: name.to_owned(),
             store: self.url().to_owned(),
-            reason: "out of order".to_owned(),
-        })
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -74,6 +87,9 @@ impl Objects for Shelf {
             return Ok(false);
         }
         objects.insert(name.to_owned(), pieces.concat().into());
+        if self.loses_answers.get() {
+            return Err(self.error("write", name, "the answer was lost"));
+        }
         Ok(true)
     }
 

@@ -1,5 +1,6 @@
 //! Tests of the actors together.
 
+mod claims;
 mod cloud;
 mod cluster;
 mod recovery;

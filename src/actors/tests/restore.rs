@@ -12,31 +12,31 @@ use crate::cli::client::{Client, Patch};
 use crate::node::Options;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
-const RECOVERY: &str = "/kagero/v1/recovery";
+pub(super) const RECOVERY: &str = "/kagero/v1/recovery";
 const STATUS: &str = "/kagero/v1/status";
 /// The first revision of generation 1.
 const FIRST: u64 = 1 << 40;
 
-async fn write(client: &Client, name: &str) -> u64 {
+pub(super) async fn write(client: &Client, name: &str) -> u64 {
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": { "a": "b" },
     });
     revision(&obtain("a write", || client.post(CONFIG_MAPS, &object)).await)
 }
 
-fn revision(object: &Value) -> u64 {
+pub(super) fn revision(object: &Value) -> u64 {
     let text = object["metadata"]["resourceVersion"].as_str().unwrap();
     text.parse().unwrap()
 }
 
-async fn start(wires: &Wires, shelf: &Shelf, options: Options, seed: u64) -> Host {
+pub(super) async fn start(wires: &Wires, shelf: &Shelf, options: Options, seed: u64) -> Host {
     let mut env = env(wires, seed);
     env.objects = Some(shelf.edge());
     Host::start_in(env, options).await
 }
 
 /// Three seeds with an archive, which may or may not form a cluster.
-async fn seeds(wires: &Wires, shelf: &Shelf, seed: u64) -> Vec<Host> {
+pub(super) async fn seeds(wires: &Wires, shelf: &Shelf, seed: u64) -> Vec<Host> {
     let mut hosts = Vec::new();
     for number in 1..=3 {
         hosts.push(start(wires, shelf, options(number), seed + u64::from(number)).await);
@@ -44,14 +44,14 @@ async fn seeds(wires: &Wires, shelf: &Shelf, seed: u64) -> Vec<Host> {
     hosts
 }
 
-async fn three(wires: &Wires, shelf: &Shelf, seed: u64) -> Vec<Host> {
+pub(super) async fn three(wires: &Wires, shelf: &Shelf, seed: u64) -> Vec<Host> {
     let hosts = seeds(wires, shelf, seed).await;
     eventually("a leader", || hosts.iter().any(Host::leads)).await;
     hosts
 }
 
 /// Headers of all snapshots, the newest last.
-fn kept(shelf: &Shelf) -> Vec<(String, Header)> {
+pub(super) fn kept(shelf: &Shelf) -> Vec<(String, Header)> {
     let objects = shelf.objects.borrow();
     let names = shelf.names("snapshots/");
     let header = |name: String| {
@@ -64,7 +64,7 @@ fn kept(shelf: &Shelf) -> Vec<(String, Header)> {
 }
 
 /// Waits until a state of at least this revision is kept; gives the newest one's name and revision.
-async fn kept_since(shelf: &Shelf, revision: u64) -> (String, u64) {
+pub(super) async fn kept_since(shelf: &Shelf, revision: u64) -> (String, u64) {
     eventually("it is kept", || {
         kept(shelf)
             .last()
@@ -75,11 +75,11 @@ async fn kept_since(shelf: &Shelf, revision: u64) -> (String, u64) {
     (name, header.revision)
 }
 
-async fn status(client: &Client) -> Value {
+pub(super) async fn status(client: &Client) -> Value {
     obtain("the status", || client.get(STATUS)).await
 }
 
-async fn voters(client: &Client, wanted: usize) {
+pub(super) async fn voters(client: &Client, wanted: usize) {
     obtain("the voters", async || {
         let status = status(client).await;
         let members = status["members"].as_array().unwrap();
@@ -92,7 +92,7 @@ async fn voters(client: &Client, wanted: usize) {
     .await;
 }
 
-async fn exists(client: &Client, name: &str) -> bool {
+pub(super) async fn exists(client: &Client, name: &str) -> bool {
     let path = format!("{CONFIG_MAPS}/{name}");
     obtain("an answer", async || match client.get(&path).await {
         Ok(_) => Ok(true),
@@ -102,7 +102,7 @@ async fn exists(client: &Client, name: &str) -> bool {
     .await
 }
 
-fn generation(host: &Host) -> Option<u64> {
+pub(super) fn generation(host: &Host) -> Option<u64> {
     let known = host.node.known.borrow();
     known
         .as_ref()
@@ -538,4 +538,30 @@ async fn manifests_are_applied_once_after_each_formation() {
     mark(&client, 1).await;
     let merged = client.get(&two).await.unwrap();
     assert_eq!(merged["data"], json!({ "a": "manifest", "b": "mine" }));
+}
+
+/// One node alone was given some, and leads later.
+#[actix::test]
+async fn manifests_are_not_applied_late() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let hosts = three(&wires, &shelf, 0).await;
+    let client = hosts[0].client(&wires);
+    let path = "/api/v1/namespaces/kube-system/configmaps/kagero-manifests-0";
+    let mark = obtain("the mark", || client.get(path)).await;
+    assert!(mark["data"]["said"].is_string(), "{mark}");
+    let mut given = options(4);
+    given.manifests = manifests();
+    let given = start(&wires, &shelf, given, 4).await;
+    voters(&client, 3).await;
+    eventually("a standby", || generation(&given) == Some(0)).await;
+    // It is the only one that stays.
+    for name in ["n1", "n2", "n3"] {
+        let notice = json!({ "node": name, "inMs": 600_000 });
+        let path = "/kagero/v1/evictions";
+        obtain("a notice", || client.post(path, &notice)).await;
+    }
+    eventually("it leads", || given.leads()).await;
+    sleep(Duration::from_secs(20)).await;
+    assert!(!exists(&given.client(&wires), "two").await);
 }
