@@ -249,8 +249,11 @@ impl Field {
                 continue;
             };
             let log = process.log()?;
+            if let Some(panic) = panic(&log) {
+                bail!("{} panicked: {panic}", namespace(*number));
+            }
             let last = log.lines().last().unwrap_or_default().to_owned();
-            if status.code().is_none() || log.contains("panicked at") {
+            if status.code().is_none() {
                 bail!("{} died of itself, {status}: {last}", namespace(*number));
             }
             machine.process = None;
@@ -263,6 +266,29 @@ impl Field {
             self.start(number)?;
         }
         Ok(())
+    }
+
+    /// No process must have panicked, also none that was killed or stopped since.
+    pub(super) fn check_panics(&self) -> Result<()> {
+        for path in self.logs()? {
+            let log = fs::read(&path)?;
+            if let Some(panic) = panic(&String::from_utf8_lossy(&log)) {
+                bail!("{} tells of a panic: {panic}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The logs of all processes that ever ran.
+    fn logs(&self) -> Result<Vec<PathBuf>> {
+        let mut logs = Vec::new();
+        for entry in fs::read_dir(&self.inner.files)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                logs.push(path);
+            }
+        }
+        Ok(logs)
     }
 
     /// Incarnations of the processes that run and have said so, by name.
@@ -281,12 +307,9 @@ impl Field {
     /// Puts all logs and the timeline into a directory.
     pub(super) fn keep_logs(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
-        for entry in fs::read_dir(&self.inner.files)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                let name = path.file_name().context("a file has a name")?;
-                fs::copy(&path, directory.join(name))?;
-            }
+        for path in self.logs()? {
+            let name = path.file_name().context("a file has a name")?;
+            fs::copy(&path, directory.join(name))?;
         }
         let timeline = self.inner.timeline.borrow();
         fs::write(directory.join(TIMELINE), timeline.as_bytes())?;
@@ -298,6 +321,13 @@ impl Field {
         let machine = machines.get_mut(&number).context("no such machine")?;
         machine.process.take().context("it does not run")
     }
+}
+
+/// What a log says of a panic: where, and why.
+fn panic(log: &str) -> Option<String> {
+    let mut lines = log.lines().skip_while(|line| !line.contains("panicked at"));
+    let (place, why) = (lines.next()?, lines.next().unwrap_or_default());
+    Some(format!("{place} {why}"))
 }
 
 impl Ground for Field {
@@ -359,5 +389,19 @@ impl Ground for Field {
         if let Some(took) = self.meter().on_served(outage, now) {
             self.note(&format!("served again after {took:?}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_its_place_and_its_reason() {
+        let log = "INFO starting\n\nthread 'main' (38) panicked at src/raft/snapshot.rs:42:9:\n\
+                   nobody has applied what is not committed\nstack backtrace:\n";
+        let told = panic(log).unwrap();
+        assert!(told.ends_with("snapshot.rs:42:9: nobody has applied what is not committed"));
+        assert_eq!(panic("INFO starting\nINFO stopping\n"), None);
     }
 }

@@ -104,26 +104,13 @@ impl Network {
         }
         let loss = if self.has_netem { 0 } else { line.loss_percent };
         nft(number, &rules(line, loss)).await?;
-        let discipline = self.discipline(line);
-        for (inside, device) in [(false, cable(number)), (true, "eth0".to_owned())] {
-            let within = if inside {
-                format!("-n {} ", namespace(number))
-            } else {
-                String::new()
-            };
-            match &discipline {
-                Some(how) => {
-                    let words = format!("{within}qdisc replace dev {device} root {how}");
-                    run("tc", &words).await?;
-                }
-                None => {
-                    run(
-                        "tc",
-                        &format!("{within}qdisc replace dev {device} root pfifo"),
-                    )
-                    .await?
-                }
-            }
+        let how = self.discipline(line).unwrap_or_else(|| "pfifo".to_owned());
+        let ends = [
+            format!("qdisc replace dev {} root {how}", cable(number)),
+            format!("-n {} qdisc replace dev eth0 root {how}", namespace(number)),
+        ];
+        for words in ends {
+            run("tc", &words).await?;
         }
         Ok(())
     }

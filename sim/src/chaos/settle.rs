@@ -96,6 +96,7 @@ pub(super) async fn settle(field: &Field, scout: &mut Scout, clients: Clients) -
     if let Some(broken) = field.broken() {
         bail!("{broken}");
     }
+    field.check_panics()?;
     look_everywhere(field).await?;
     let (truth, history) = (field.truth(), field.history());
     judge_history(&history, &truth, |what, times| field.count(what, times))

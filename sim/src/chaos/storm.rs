@@ -3,7 +3,7 @@
 //! A fault that is not safe yet waits: the first of each kind for as long as it takes, others for a while. Deliberately
 //! the only judge of what is safe, by what a leader said a moment ago (`scout.rs`); one fault a machine at a time.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -35,7 +35,8 @@ pub(super) struct Storm<'a> {
     scout: &'a mut Scout,
     began: Duration,
     seconds: u64,
-    due: VecDeque<Planned>,
+    /// Latest first.
+    due: Vec<Planned>,
     waiting: Vec<Planned>,
     active: Vec<Active>,
 }
@@ -53,7 +54,7 @@ impl<'a> Storm<'a> {
             scout,
             began: field.elapsed(),
             seconds,
-            due: schedule.into(),
+            due: schedule.into_iter().rev().collect(),
             waiting: Vec::new(),
             active: Vec::new(),
         }
@@ -96,7 +97,7 @@ impl<'a> Storm<'a> {
     fn collect(&mut self) {
         let now = self.now();
         let at = |planned: &Planned| Duration::from_millis(planned.at_ms);
-        while let Some(next) = self.due.pop_front_if(|next| at(next) <= now) {
+        while let Some(next) = self.due.pop_if(|next| at(next) <= now) {
             self.waiting.push(next);
         }
         let field = self.field;

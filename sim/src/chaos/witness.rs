@@ -223,3 +223,75 @@ impl Witness {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::checkers::judge_history;
+    use crate::history::{Answer, History, Operation, Request};
+    use crate::truth::Truth;
+
+    fn content(mark: &str) -> Content {
+        let data = BTreeMap::from([("mark".to_owned(), mark.to_owned())]);
+        Content {
+            data,
+            ..Content::default()
+        }
+    }
+
+    fn written(revision: Revision, mark: &str) -> Change {
+        let content = Rc::new(content(mark));
+        Change {
+            revision,
+            name: "a".to_owned(),
+            previous: None,
+            current: Some(State { revision, content }),
+        }
+    }
+
+    #[test]
+    fn witnesses_that_contradict_each_other_are_found() {
+        let mut truth = Truth::default();
+        assert_eq!(truth.add_shown("0", written(4, "x")), Ok(true));
+        assert_eq!(truth.add_shown("1", written(4, "x")), Ok(false));
+        assert!(truth.add_shown("1", written(4, "y")).is_err());
+    }
+
+    #[test]
+    fn an_acknowledged_write_that_no_witness_saw_is_found() {
+        let create = |revision, mark: &str| Operation {
+            client: 0,
+            node: "n1".to_owned(),
+            name: "a".to_owned(),
+            called: 1,
+            returned: 2,
+            request: Request::Create {
+                content: content(mark),
+            },
+            answer: Answer::Written(revision, content(mark)),
+        };
+        let mut truth = Truth::default();
+        truth.add_shown("0", written(4, "x")).unwrap();
+        truth.tell(9);
+        let mut history = History::default();
+        history.operations.push(create(4, "x"));
+        judge_history(&history, &truth, |_, _| {}).unwrap();
+        history.operations[0] = create(5, "y");
+        let broken = judge_history(&history, &truth, |_, _| {}).unwrap_err();
+        let why = "an acknowledged write is not in the replicas' history";
+        assert!(broken.to_string().contains(why), "{broken}");
+    }
+
+    #[test]
+    fn a_list_has_a_revision_and_objects() {
+        let metadata = json!({ "name": "a", "resourceVersion": "4" });
+        let item = json!({ "metadata": metadata, "data": { "mark": "x" } });
+        let list = json!({ "metadata": { "resourceVersion": "9" }, "items": [item] });
+        let (revision, objects) = listed(&list).unwrap();
+        assert_eq!(revision, 9);
+        assert_eq!(Some(&objects["a"]), written(4, "x").current.as_ref());
+        assert!(listed(&json!({ "items": [] })).is_none());
+    }
+}
