@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Figure {
     /// From the death of whoever led last until a client was acknowledged a write that the next leader took.
     Failover,
@@ -26,7 +28,7 @@ pub enum Figure {
 /// What a figure is a number of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Simulated milliseconds.
+    /// Milliseconds, simulated ones but for real processes.
     Milliseconds,
     /// Things.
     Count,
@@ -55,7 +57,7 @@ impl Figure {
 }
 
 /// What was measured, in one run or in many.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures(BTreeMap<Figure, Vec<u64>>);
 
 /// The distribution of one figure. Percentiles are samples (nearest rank), none is interpolated.
@@ -75,7 +77,7 @@ impl Figures {
     /// A time was measured.
     pub fn time(&mut self, figure: Figure, took: Duration) {
         debug_assert_eq!(figure.unit(), Unit::Milliseconds);
-        let millis = u64::try_from(took.as_millis()).expect("simulated hours fit");
+        let millis = u64::try_from(took.as_millis()).expect("hours fit");
         self.0.entry(figure).or_default().push(millis);
     }
 

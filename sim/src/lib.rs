@@ -2,7 +2,8 @@
 //!
 //! A run is a function of its scenario and its seed; the trace of two runs is equal byte for byte (`main.rs repeat`
 //! and a test check it). Deliberately without any Kagero code of its own: what is simulated is `kagero::node::start`.
-//! Beside it, in `core`, the consensus core and the store alone.
+//! Beside it, in `core`, the consensus core and the store alone, and in `chaos` the same clients and checkers with real
+//! processes.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
@@ -11,6 +12,7 @@ compile_error!(
 );
 
 pub mod batch;
+pub mod chaos;
 pub mod checkers;
 pub mod clients;
 pub mod cluster;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use commands::{list, measure, repeat, run};
+use sim::chaos::ChaosArgs;
 use sim::core_bench::BenchArgs;
 use sim::core_cli::CoreArgs;
 use sim::model::cli::ModelArgs;
@@ -30,6 +31,7 @@ Examples:
   sim core --runs 100000                               consensus core and store alone, many short runs
   sim core --seed 7 --runs 1 --trace                   one of them, its timeline on stdout
   sim model                                            consensus core in a model checker, every order of a few events
+  sim chaos --seeds 5                                  real processes on a real network (as root), a minute of faults a seed
 
 Exit codes: 0 all runs held, 1 a run failed, two runs differ or a fault never happened, 2 wrong usage.";
 
@@ -56,6 +58,7 @@ enum Command {
     BenchCore(BenchArgs),
     Mutants(MutantsArgs),
     Model(ModelArgs),
+    Chaos(ChaosArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -67,6 +70,7 @@ fn main() -> Result<ExitCode> {
         Command::Core(core) => sim::core_cli::run(&core)?,
         Command::Mutants(mutants) => sim::mutants::run(&mutants)?,
         Command::Model(model) => sim::model::cli::run(&model)?,
+        Command::Chaos(chaos) => sim::chaos::run(&chaos)?,
         Command::BenchCore(bench) => sim::core_bench::run(&bench)?,
     };
     Ok(if held {

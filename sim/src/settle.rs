@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::checkers::{acknowledged, linearizable, liveness, replicas, second_opinion, watches};
+use crate::checkers::{acknowledged, judge_history, liveness, replicas, watches};
 use crate::clients::CONFIG_MAPS;
 use crate::scenarios::steps::{member_roles, ready_nodes};
 use crate::scenarios::until;
@@ -103,17 +103,5 @@ fn judge(world: &World) -> turmoil::Result {
         world.count("judged: not, because of a gap", 1);
         return Ok(());
     }
-    linearizable::check(&history.operations, &truth)?;
-    let unknown = if truth.foundings().is_empty() {
-        second_opinion::check(&history.operations, &truth)?
-    } else {
-        // It knows of one register an object, that nothing turns back.
-        world.count("judged: over a change of generations", 1);
-        0
-    };
-    let lines = watches::check(&history.chains, &truth)?;
-    world.count("judged: requests", history.operations.len() as u64);
-    world.count("judged: watch lines", lines as u64);
-    world.count("judged: objects without a second opinion", unknown as u64);
-    Ok(())
+    judge_history(&history, &truth, |what, times| world.count(what, times))
 }

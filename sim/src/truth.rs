@@ -93,6 +93,8 @@ pub struct Differs {
 pub struct Truth {
     revisions: BTreeMap<Revision, Applied>,
     foundings: BTreeMap<Revision, Founding>,
+    /// The newest revision that somebody was told of, although nothing watched changed there.
+    told: Revision,
 }
 
 /// The watched objects that a later generation begins with, by name.
@@ -111,7 +113,23 @@ impl Truth {
         let Some(first) = events.first() else {
             return Ok(false);
         };
-        let (revision, digest) = (first.revision, digest(events));
+        let changes = events.iter().filter_map(change).collect();
+        self.insert(node, first.revision, digest(events), changes)
+    }
+
+    /// The same of somebody who was only shown a change of a watched object, and not what else is of its revision.
+    pub fn add_shown(&mut self, node: &str, change: Change) -> Result<bool, Differs> {
+        let digest = fnv(format!("{change:?}").as_bytes());
+        self.insert(node, change.revision, digest, vec![change])
+    }
+
+    fn insert(
+        &mut self,
+        node: &str,
+        revision: Revision,
+        digest: u64,
+        changes: Vec<Change>,
+    ) -> Result<bool, Differs> {
         if let Some(applied) = self.revisions.get(&revision) {
             if applied.digest == digest {
                 return Ok(false);
@@ -122,7 +140,6 @@ impl Truth {
                 node: node.to_owned(),
             });
         }
-        let changes = events.iter().filter_map(change).collect();
         let by = node.to_owned();
         let applied = Applied {
             by,
@@ -206,13 +223,15 @@ impl Truth {
         gaps
     }
 
+    /// There is this revision, whatever it changed.
+    pub fn tell(&mut self, revision: Revision) {
+        self.told = self.told.max(revision);
+    }
+
     /// The newest revision seen.
     pub fn newest(&self) -> Revision {
-        self.revisions
-            .keys()
-            .next_back()
-            .copied()
-            .unwrap_or_default()
+        let last = self.revisions.keys().next_back();
+        last.copied().unwrap_or_default().max(self.told)
     }
 }
 
@@ -235,10 +254,19 @@ fn change(event: &Event) -> Option<Change> {
     })
 }
 
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
+/// FNV-1a over bytes.
+fn fnv(bytes: &[u8]) -> u64 {
+    let feed = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+    bytes.iter().fold(FNV_BASIS, feed)
+}
+
 /// FNV-1a over keys and records.
 fn digest(events: &[Event]) -> u64 {
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    const PRIME: u64 = FNV_PRIME;
+    let mut hash = FNV_BASIS;
     let mut feed = |bytes: &[u8]| {
         for byte in bytes {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);

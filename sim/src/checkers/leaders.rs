@@ -33,7 +33,13 @@ impl Leaders {
         Ok(())
     }
 
-    fn add(&mut self, generation: u64, term: Term, second: PeerId) -> Result<(), TwoLeaders> {
+    /// Remembers who led a term.
+    pub(crate) fn add(
+        &mut self,
+        generation: u64,
+        term: Term,
+        second: PeerId,
+    ) -> Result<(), TwoLeaders> {
         let first = *self.0.entry((generation, term)).or_insert(second);
         if first == second {
             return Ok(());

@@ -19,6 +19,8 @@ pub mod revisions;
 pub mod second_opinion;
 pub mod watches;
 
+use crate::history::History;
+use crate::truth::Truth;
 use crate::world::World;
 
 /// A digest reads a whole store, so replicas are compared every so many steps (and at the end). What they apply is
@@ -65,6 +67,27 @@ pub enum Broken {
     /// Of [`membership`].
     #[error(transparent)]
     Membership(#[from] membership::Unsafe),
+}
+
+/// Judges what clients saw, all of a run together, against what was applied; says how much that was.
+pub(crate) fn judge_history(
+    history: &History,
+    truth: &Truth,
+    count: impl Fn(&str, u64),
+) -> Result<(), Box<dyn std::error::Error>> {
+    linearizable::check(&history.operations, truth)?;
+    let unknown = if truth.foundings().is_empty() {
+        second_opinion::check(&history.operations, truth)?
+    } else {
+        // It knows of one register an object, that nothing turns back.
+        count("judged: over a change of generations", 1);
+        0
+    };
+    let lines = watches::check(&history.chains, truth)?;
+    count("judged: requests", history.operations.len() as u64);
+    count("judged: watch lines", lines as u64);
+    count("judged: objects without a second opinion", unknown as u64);
+    Ok(())
 }
 
 impl Checks {

@@ -10,10 +10,9 @@ use kagero::store::Revision;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{CONFIG_MAPS, anybody};
+use super::{CONFIG_MAPS, Ground, anybody};
 use crate::history::{Answer, Operation, Request};
 use crate::truth::Content;
-use crate::world::World;
 
 /// Contenders at once.
 const CONTENDERS: usize = 5;
@@ -29,7 +28,7 @@ pub const SIDE: (&str, [&str; 2]) = ("side", ["left", "right"]);
 pub const MARK: &str = "mark";
 
 /// Starts them.
-pub(super) fn start(world: &World) -> Vec<JoinHandle<()>> {
+pub(super) fn start(world: &impl Ground) -> Vec<JoinHandle<()>> {
     (0..CONTENDERS)
         .map(|number| {
             let contender = Contender {
@@ -43,15 +42,15 @@ pub(super) fn start(world: &World) -> Vec<JoinHandle<()>> {
         .collect()
 }
 
-struct Contender {
-    world: World,
+struct Contender<W> {
+    world: W,
     number: usize,
     marks: u64,
     /// What it last saw of each object.
     seen: BTreeMap<String, (Revision, Content)>,
 }
 
-impl Contender {
+impl<W: Ground> Contender<W> {
     async fn run(mut self) {
         while self.world.writing() {
             let (name, request) = self.draw();

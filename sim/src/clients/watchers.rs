@@ -13,10 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::contenders::{SIDE, revision};
-use super::{CONFIG_MAPS, anybody};
+use super::{CONFIG_MAPS, Ground, anybody};
 use crate::history::{Chain, Leg, Line, Position};
 use crate::truth::Content;
-use crate::world::World;
 
 /// Watchers at once; the odd ones select by label.
 const WATCHERS: usize = 4;
@@ -33,8 +32,8 @@ const OLD_ONE_IN: u64 = 5;
 /// How far back that is at most.
 const OLD_REVISIONS: u64 = 400;
 
-/// Starts them; they end after [`World::stop_watching`].
-pub(crate) fn start(world: &World) -> Vec<JoinHandle<()>> {
+/// Starts them; they end when [`Ground::watching`] does.
+pub(crate) fn start(world: &impl Ground) -> Vec<JoinHandle<()>> {
     (0..WATCHERS)
         .map(|number| {
             let side = SIDE.1[number / 2 % 2].to_owned();
@@ -49,8 +48,8 @@ pub(crate) fn start(world: &World) -> Vec<JoinHandle<()>> {
         .collect()
 }
 
-struct Watcher {
-    world: World,
+struct Watcher<W> {
+    world: W,
     number: usize,
     selector: Option<(String, String)>,
     /// Up to where it has seen everything; `None` before the initial objects are complete.
@@ -66,7 +65,7 @@ enum End {
     Lost,
 }
 
-impl Watcher {
+impl<W: Ground> Watcher<W> {
     async fn run(mut self) {
         while self.world.watching() {
             let chain = self.chain().await;
@@ -215,7 +214,7 @@ impl Watcher {
     }
 }
 
-fn line(event: &Value) -> Option<Line> {
+pub(crate) fn line(event: &Value) -> Option<Line> {
     let object = &event["object"];
     let revision = revision(object);
     let name = || object["metadata"]["name"].as_str().map(str::to_owned);

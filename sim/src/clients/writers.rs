@@ -6,22 +6,21 @@
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{CONFIG_MAPS, anybody};
-use crate::world::World;
+use super::{CONFIG_MAPS, Ground, anybody};
 
 /// Writers at once; one that waits for a dead node does not stop the others.
 const WRITERS: usize = 3;
 /// Between two writes of one writer.
 const PAUSE_MS: (u64, u64) = (50, 400);
 
-/// Starts them; they end after [`World::stop_writing`].
-pub(crate) fn start(world: &World) -> Vec<JoinHandle<()>> {
+/// Starts them; they end when [`Ground::writing`] does.
+pub(crate) fn start(world: &impl Ground) -> Vec<JoinHandle<()>> {
     (0..WRITERS)
         .map(|writer| tokio::task::spawn_local(write(world.clone(), writer)))
         .collect()
 }
 
-async fn write(world: World, writer: usize) {
+async fn write(world: impl Ground, writer: usize) {
     for number in 0_u64.. {
         if !world.writing() {
             return;
@@ -51,7 +50,7 @@ async fn write(world: World, writer: usize) {
 }
 
 /// A read that began after the acknowledgement must see the write, whichever node answers.
-async fn read_back(world: &World, name: &str) {
+async fn read_back(world: &impl Ground, name: &str) {
     let (client, _) = anybody(world);
     if let Err(error) = client.get(&format!("{CONFIG_MAPS}/{name}")).await
         && error.code() == Some(404)
