@@ -25,7 +25,7 @@ pub(crate) fn start_writing(world: &World) -> Vec<JoinHandle<()>> {
 }
 
 /// A client of a machine drawn by chance, with the machine's name.
-fn anybody(world: &World) -> (Client, String) {
+pub(crate) fn anybody(world: &World) -> (Client, String) {
     let machines: Vec<&str> = world.machines().collect();
     let chosen = world.chance(0..=machines.len() as u64 - 1);
     let name = machines[usize::try_from(chosen).expect("a handful of machines")];
