@@ -297,17 +297,17 @@ fn keepers(
 fn agent(
     env: &Env,
     info: NodeInfo,
-    boot: String,
+    boot_id: String,
     id: PeerId,
     joiner: Addr<Joiner>,
 ) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
     let (runtime, clock, entropy) = (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
-    let book = LeaseBook::new(env.shelf.clone(), boot);
+    let leases = LeaseBook::new(env.shelf.clone(), boot_id);
     let mut agent = None;
     let link = LinkEnd::create(|ctx| {
         let reports = ctx.address().recipient();
         let started = NodeAgent::new(info, runtime, clock.clone(), entropy, reports);
-        let started = started.with_leases(book).start();
+        let started = started.with_leases(leases).start();
         agent = Some(started.clone());
         LinkEnd::new(id, clock, started, joiner)
     });

@@ -238,20 +238,19 @@ impl Handler<Submit> for NodeLinks {
                 free.push((at, request));
                 continue;
             };
-            match reign.leases.begin_release(&node, now) {
-                Err(left) => replies.push((at, Err(too_early(&node, left)))),
-                Ok(()) => {
-                    tracing::info!(%pod, node, "a unique pod is let go: its node is silent");
-                    let term = reign.term;
-                    let release = Release {
-                        term,
-                        node,
-                        pod,
-                        request,
-                    };
-                    releases.push((at, release));
-                }
+            if let Err(left) = reign.leases.begin_release(&node, now) {
+                replies.push((at, Err(too_early(&node, left))));
+                continue;
             }
+            tracing::info!(%pod, node, "a unique pod is let go: its node is silent");
+            let term = reign.term;
+            let release = Release {
+                term,
+                node,
+                pod,
+                request,
+            };
+            releases.push((at, release));
         }
         let (submit, me) = (self.submit.clone(), ctx.address());
         Box::pin(async move {
@@ -304,7 +303,7 @@ impl Handler<ReleaseTried> for NodeLinks {
             Err(status) => {
                 tracing::info!(pod = %release.pod, %status, "it is not known whether a unique pod was let go");
                 ctx.run_later(RELEASE_AGAIN, move |links, ctx| {
-                    links.try_again(release, ctx)
+                    links.try_again(release, ctx);
                 });
             }
         }
