@@ -32,7 +32,7 @@ use crate::actors::manifests::Manifest;
 use crate::actors::membership::Membership;
 use crate::actors::messages::{Submit, Watch};
 use crate::actors::metrics::{ClusterMetrics, RaftMetrics};
-use crate::actors::node_agent::NodeAgent;
+use crate::actors::node_agent::{LeaseBook, NodeAgent};
 use crate::actors::node_links::NodeLinks;
 use crate::actors::peers::Peers;
 use crate::actors::raft_peer::{LeaderMember, Neighbours, RaftPeer};
@@ -328,16 +328,19 @@ impl Consensus {
 fn agent(
     env: &Env,
     info: NodeInfo,
+    boot_id: String,
     id: PeerId,
     joiner: Addr<Joiner>,
 ) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
     let (runtime, clock, entropy) = (env.runtime.clone(), env.clock.clone(), env.entropy.clone());
+    let leases = LeaseBook::new(env.shelf.clone(), boot_id);
     let mut agent = None;
     let link = LinkEnd::create(|ctx| {
-        let started =
-            NodeAgent::new(info, runtime, clock, entropy, ctx.address().recipient()).start();
+        let reports = ctx.address().recipient();
+        let started = NodeAgent::new(info, runtime, clock.clone(), entropy, reports);
+        let started = started.with_leases(leases).start();
         agent = Some(started.clone());
-        LinkEnd::new(id, started, joiner)
+        LinkEnd::new(id, clock, started, joiner)
     });
     (link, agent.expect("the context runs its closure at once"))
 }
@@ -388,7 +391,13 @@ impl Parts {
         let joiner = joiner(env, introduction, caller.clone(), &peer, archive);
         let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
-        let (link, agent) = agent(env, node_info(env, options, contact), id, joiner.clone());
+        let (link, agent) = agent(
+            env,
+            node_info(env, options, contact),
+            options.boot_id.clone(),
+            id,
+            joiner.clone(),
+        );
         let recoverer = Recoverer::new(Around {
             id,
             contact: contact.clone(),
@@ -473,19 +482,17 @@ fn informer(
     metrics: ClusterMetrics,
 ) -> Addr<Informer> {
     let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
-    let controllers = ControllerHost::new(
-        controllers(),
-        submit.clone(),
-        clock.clone(),
-        entropy.clone(),
-    )
-    .start();
-    let scheduler = Scheduler::new(submit.clone(), clock, entropy).start();
-    let links = NodeLinks::new(env, submit, peer, metrics).start();
+    let links = NodeLinks::new(env, submit.clone(), peer, metrics).start();
+    // What controllers write goes through the links, which know whose node may still run a unique pod.
+    let guarded = links.clone().recipient();
+    let controllers = ControllerHost::new(controllers(), guarded, clock.clone(), entropy.clone());
+    let controllers = controllers.start();
+    let scheduler = Scheduler::new(submit, clock, entropy).start();
+    // The links first: they know every pod that a controller can want to delete.
     let readers = vec![
+        CacheReader::of(&links),
         CacheReader::of(&controllers),
         CacheReader::of(&scheduler),
-        CacheReader::of(&links),
     ];
     Informer::new(readers).start()
 }

@@ -77,6 +77,7 @@ impl Node {
             pod: pod.to_string().into(),
             config_maps: Vec::new(),
             secrets: Vec::new(),
+            fresh: false,
         };
         let assign = AssignPods {
             generation: 0,

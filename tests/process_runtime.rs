@@ -35,6 +35,7 @@ fn pod(uid: &str) -> PodRef {
         namespace: "default".to_owned(),
         name: format!("pod-{uid}"),
         uid: uid.to_owned(),
+        unique: false,
     }
 }
 

@@ -111,6 +111,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
             let (bucket, gate) = (world.bucket().clone(), machine.gate().clone());
             Rc::new(SimObjects::new(bucket, gate, store_entropy)) as Rc<dyn Objects>
         }),
+        shelf: Rc::new(machine.clone()),
         cloud: Rc::new(CloudView::new(&machine, cloud_entropy, machines)),
     };
     let options = Options {

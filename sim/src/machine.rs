@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 
 use jiff::Timestamp;
 use kagero::agent::{
     ContainerRecord, ContainerState, Exit, Inventory, PodRef, SandboxRecord, Volume,
 };
+use kagero::env::shelf::Shelf;
 
 use crate::edges::{Gate, SimClock, SimCloud};
 
@@ -51,9 +53,24 @@ pub struct Contents {
     pub volumes: BTreeMap<String, Vec<Volume>>,
     /// Running containers that the agent ended; a checker takes them.
     pub stops: Vec<Stop>,
+    /// Unique pods that ran when the machine was lost; a checker takes them.
+    pub lost_unique: Vec<(String, String)>,
+    /// What a process leaves for the next one of the same boot.
+    pub shelf: Option<Vec<u8>>,
     next_id: u64,
     /// Counts boots; a new one begins empty.
     boot: u64,
+}
+
+impl Shelf for Machine {
+    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|contents| contents.shelf = Some(bytes.to_vec()));
+        Ok(())
+    }
+
+    fn get(&self) -> Option<Vec<u8>> {
+        self.with(|contents| contents.shelf.clone())
+    }
 }
 
 impl Machine {
@@ -80,11 +97,14 @@ impl Machine {
     /// The machine is lost: everything on it is gone.
     pub fn lose(&self) {
         self.cloud.forget();
+        let lost = self.running_unique();
         self.with(|contents| {
+            contents.lost_unique.extend(lost);
             contents.sandboxes.clear();
             contents.containers.clear();
             contents.environments.clear();
             contents.volumes.clear();
+            contents.shelf = None;
             contents.boot += 1;
         });
     }
@@ -106,6 +126,17 @@ impl Machine {
                 .values()
                 .filter(|record| is_running(record));
             running.map(|record| record.id.clone()).collect()
+        })
+    }
+
+    /// Unique pods that have a running container here, by namespace and name.
+    pub fn running_unique(&self) -> Vec<(String, String)> {
+        self.with(|contents| {
+            let running = contents.containers.values();
+            let unique = running.filter(|record| is_running(record) && record.pod.unique);
+            let name =
+                |record: &ContainerRecord| (record.pod.namespace.clone(), record.pod.name.clone());
+            unique.map(name).collect()
         })
     }
 

@@ -569,6 +569,14 @@ impl World {
         self.inner.ends.take()
     }
 
+    /// Unique pods that ended with their machine since the last call, by namespace and name.
+    pub(crate) fn take_lost_unique(&self) -> Vec<(String, String)> {
+        let machines = self.inner.machines.values();
+        let taken = machines
+            .map(|machine| machine.with(|contents| std::mem::take(&mut contents.lost_unique)));
+        taken.flatten().collect()
+    }
+
     /// Running containers that were ended since the last call, with their machines.
     pub(crate) fn take_stops(&self) -> Vec<(String, Stop)> {
         let mut stops = Vec::new();

@@ -95,6 +95,13 @@ fn a_storm_with_notices_is_survived() {
 }
 
 #[test]
+fn unique_pods_run_once_whatever_happens() {
+    let lines = held("unique_pods", SEED);
+    assert_saw(&lines, "the user deletes db-");
+    assert_saw(&lines, "settled");
+}
+
+#[test]
 fn a_minute_of_faults_is_survived() {
     let lines = held("spot_storm", SEED);
     assert_saw(&lines, "seen: the storm's end");

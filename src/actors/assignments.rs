@@ -33,6 +33,7 @@ pub(super) fn assignment(cache: &Cache, key: &ObjectKey, pod: &Pod) -> WireAssig
         pod: encode(pod),
         config_maps: config_maps.map(|map| encode(map.as_ref())).collect(),
         secrets: secrets.map(|secret| encode(secret.as_ref())).collect(),
+        fresh: false,
     }
 }
 

@@ -236,6 +236,10 @@ impl ControllerHost {
         let name = self.controllers[controller].name();
         let mut failed = replies.len() < job.requests;
         for status in replies.iter().filter_map(|reply| reply.as_ref().err()) {
+            if let Some(after) = retry_after(status) {
+                queue.add_at(key.clone(), now + after);
+                continue;
+            }
             failed = true;
             // A lost race is everyday business: the cache was a few milliseconds old.
             if matches!(status.code, 404 | 409) {
@@ -271,6 +275,13 @@ impl ControllerHost {
         }
         self.tell(events);
     }
+}
+
+/// When a write that comes too early may be tried again.
+fn retry_after(status: &Status) -> Option<Duration> {
+    let details: serde_json::Value = serde_json::from_str(&status.details).ok()?;
+    let seconds = details["retryAfterSeconds"].as_u64()?;
+    (status.code == 429).then_some(Duration::from_secs(seconds))
 }
 
 /// What one turn has to submit. Invariant: the jobs' counts of requests add up to `requests`.

@@ -2,7 +2,8 @@
 //!
 //! Deliberately without any idea of what a pod is: assignments go to the node agent, reports come from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -11,13 +12,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::joiner::{Adopt, Joiner, Linked, Missed};
+use super::lease::LEASE;
 use super::node_agent::NodeAgent;
 use super::node_link::POLL_MS;
 use super::node_messages::{
-    AssignPods, AssignRefused, DescribeNode, HeldPod, NodeDescription, PodReport, PodReports,
-    WireAssignment,
+    AssignPods, AssignRefused, DescribeNode, HeldPod, LeasePods, NodeDescription, PodReport,
+    PodReports, WireAssignment,
 };
 use super::wire::{LinkDown, LinkUp};
+use crate::env::clock::Clock;
 use crate::raft::{ClusterId, PeerId, Term};
 
 /// Names one connection from a leader.
@@ -91,6 +94,9 @@ const SPEAKER_SILENT_MS: u64 = 2 * POLL_MS;
 #[rtype(result = "()")]
 pub struct Announced(pub Option<Instant>);
 
+/// Descriptions that wait to be acknowledged; a leader that acknowledges none of so many gives no leases.
+const UNACKNOWLEDGED_MAX: usize = 64;
+
 /// The link in force.
 struct Current {
     id: LinkId,
@@ -106,12 +112,15 @@ struct Current {
     parts: Vec<WireAssignment>,
     /// The leader has sent its full set, so reports make sense to it.
     assigned: bool,
+    /// Numbers of the descriptions that were sent on it, and when, since the machine's boot: not later than that.
+    sent: VecDeque<(u64, Duration)>,
 }
 
 /// The actor. Invariants: (generation, term) of the link in force never goes down, and its cluster never changes; one
 /// description is on its way for a link.
 pub struct LinkEnd {
     id: PeerId,
+    clock: Rc<dyn Clock>,
     agent: Addr<NodeAgent>,
     joiner: Addr<Joiner>,
     current: Option<Current>,
@@ -120,6 +129,8 @@ pub struct LinkEnd {
     next_link: LinkId,
     /// For which link the agent is describing the node.
     describing: Option<LinkId>,
+    /// The number of the last description.
+    described: u64,
     /// The pods this node is to run, by UID, as they were told last.
     wanted: BTreeMap<String, Bytes>,
     /// The generation whose leader told them.
@@ -132,9 +143,15 @@ pub struct LinkEnd {
 
 impl LinkEnd {
     /// No leader has called yet.
-    pub fn new(id: PeerId, agent: Addr<NodeAgent>, joiner: Addr<Joiner>) -> Self {
+    pub fn new(
+        id: PeerId,
+        clock: Rc<dyn Clock>,
+        agent: Addr<NodeAgent>,
+        joiner: Addr<Joiner>,
+    ) -> Self {
         Self {
             id,
+            clock,
             agent,
             joiner,
             current: None,
@@ -142,6 +159,7 @@ impl LinkEnd {
             highest: (0, 0),
             next_link: 0,
             describing: None,
+            described: 0,
             wanted: BTreeMap::new(),
             told_by: 0,
             reports: BTreeMap::new(),
@@ -186,6 +204,26 @@ impl LinkEnd {
         if first {
             let reports = self.reports.values().cloned().collect();
             self.say_reports(reports);
+        }
+    }
+
+    /// The leader has heard a description. What it wants must be known here before its lease means anything.
+    fn on_lease(&mut self, number: u64, start: bool) {
+        let Some(current) = self.current.as_mut().filter(|current| current.assigned) else {
+            return;
+        };
+        while let Some((sent, at)) = current.sent.pop_front() {
+            if sent == number {
+                self.agent.do_send(LeasePods {
+                    generation: current.cluster.generation,
+                    term: current.term,
+                    until: at + LEASE,
+                    start,
+                });
+            } else if sent > number {
+                current.sent.push_front((sent, at));
+                return;
+            }
         }
     }
 
@@ -271,11 +309,15 @@ impl LinkEnd {
                 if end.describing == Some(link) {
                     end.describing = None;
                 }
-                let same = end
-                    .current
-                    .as_ref()
-                    .is_some_and(|current| current.id == link);
-                if let (Ok(description), true) = (described, same) {
+                let now = end.clock.since_boot();
+                let current = end.current.as_mut().filter(|current| current.id == link);
+                if let (Ok(mut description), Some(current)) = (described, current) {
+                    end.described += 1;
+                    description.number = end.described;
+                    current.sent.push_back((end.described, now));
+                    if current.sent.len() > UNACKNOWLEDGED_MAX {
+                        current.sent.pop_front();
+                    }
                     end.say(wrap(description));
                 }
             });
@@ -318,6 +360,7 @@ impl Handler<LinkOpened> for LinkEnd {
             answers,
             parts: Vec::new(),
             assigned: false,
+            sent: VecDeque::new(),
         });
         // A leader speaks, so its generation has begun; whoever still belongs to an earlier one follows.
         self.joiner.do_send(Adopt(cluster));
@@ -346,6 +389,7 @@ impl Handler<LinkDownReceived> for LinkEnd {
         match down {
             LinkDown::Open { .. } => {}
             LinkDown::Poll => self.describe(LinkUp::Alive, ctx),
+            LinkDown::Lease { number, start } => self.on_lease(number, start),
             LinkDown::Part(part) if current.parts.len() + part.len() > PODS_MAX => {
                 self.give_up(&"the leader assigns too many pods");
             }

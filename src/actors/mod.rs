@@ -21,6 +21,7 @@ pub mod hand_over;
 pub mod informer;
 pub mod joiner;
 pub mod leader_door;
+mod lease;
 pub mod link_end;
 pub mod logs;
 pub mod manifests;

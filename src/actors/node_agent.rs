@@ -10,6 +10,7 @@ use actix::prelude::*;
 use rand::Rng;
 use tracing::{debug, error, info, warn};
 
+use super::lease::LOOK_MS;
 use super::messages::{LogOptions, LogStream};
 use super::node_messages::{
     AssignPods, AssignRefused, DescribeNode, NodeDescription, PodReport, PodReports, ReadLog,
@@ -29,6 +30,8 @@ use crate::resource::Status;
 const TICK: Duration = Duration::from_secs(1);
 /// How often the runtime is listed though nothing seems to have changed: changes may be missed.
 const RELIST_EVERY: Duration = Duration::from_secs(10);
+/// How often the ends of leases are looked for.
+const LEASES_LOOK: Duration = Duration::from_millis(LOOK_MS);
 /// Two listings are at least so far apart; a listing of 100 containers costs an engine 10 ms.
 const RELIST_GAP: Duration = Duration::from_millis(50);
 /// Starts and removals that run side by side; an engine gains nothing from more (8-way was measured best).
@@ -41,6 +44,10 @@ const DESCRIBE_DEADLINE: Duration = Duration::from_secs(5);
 const LIST_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest wait for a log to open: so much less than its reader waits that the reader learns why.
 const OPEN_LOG_DEADLINE: Duration = Duration::from_secs(8);
+
+mod leases;
+
+pub use leases::LeaseBook;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -82,6 +89,7 @@ pub struct NodeAgent {
     relist_wanted: bool,
     listed_at: Duration,
     problem: Option<String>,
+    book: LeaseBook,
 }
 
 impl NodeAgent {
@@ -107,6 +115,7 @@ impl NodeAgent {
             relist_wanted: false,
             listed_at: Duration::ZERO,
             problem: None,
+            book: LeaseBook::unread(),
         }
     }
 }
@@ -125,6 +134,7 @@ impl Actor for NodeAgent {
         };
         ctx.spawn(watch.into_actor(self));
         ctx.run_interval(TICK, |agent, ctx| agent.step(Input::Tick, ctx));
+        ctx.run_interval(LEASES_LOOK, Self::look_at_leases);
         // Nodes that share an engine (`kagero dev`) do not all list it at the same moment.
         let spread = Duration::from_millis(self.entropy.random_range(0..1_000));
         ctx.run_interval(RELIST_EVERY + spread, Self::list_at_interval);
@@ -324,7 +334,10 @@ impl Handler<ReadLog> for NodeAgent {
 impl NodeAgent {
     /// Takes an input and performs what comes of it.
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let actions = self.agent.step(input, self.clock.now(), self.clock.wall());
+        // Sleep of the machine counts: a lease goes on while nobody looks.
+        let now = self.clock.since_boot();
+        let actions = self.agent.step(input, now, self.clock.wall());
+        self.keep_leases();
         self.perform(actions, ctx);
     }
 
@@ -427,6 +440,7 @@ impl NodeAgent {
 fn decode(wire: &WireAssignment) -> Result<Assignment, serde_json::Error> {
     let mut assignment = Assignment {
         pod: serde_json::from_slice(&wire.pod)?,
+        fresh: wire.fresh,
         ..Assignment::default()
     };
     for bytes in &wire.config_maps {

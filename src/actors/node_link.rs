@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::dial::{Connection, DialError, dial};
 use super::messages::{SUBMIT_REQUESTS_MAX, Submit};
 use super::metrics::ClusterMetrics;
-use super::node_links::LinkReady;
+use super::node_links::{LinkReady, ReplyHeard};
 use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
 use super::node_status::{Machine, UsageMeter, node_status};
 use super::registration::{patch_status, remove_pod, report_pod};
@@ -63,6 +63,18 @@ pub(super) struct Assign {
     pub(super) upsert: Vec<WireAssignment>,
     /// UIDs of pods no longer wanted.
     pub(super) remove: Vec<String>,
+    /// The node is asked for a word at once: what it is told waits for a lease.
+    pub(super) poll: bool,
+}
+
+/// A description was heard, and this node led afterwards: the node has a lease. Dropped if the link is not open.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Acknowledge {
+    /// The description, as the node counts.
+    pub(super) number: u64,
+    /// Nobody else can run the unique pods that are wanted there.
+    pub(super) start: bool,
 }
 
 /// This node leads no more, or the node is another's: stop.
@@ -94,6 +106,7 @@ pub(super) struct Neighbours {
     pub(super) entropy: Entropy,
     pub(super) submit: Recipient<Submit>,
     pub(super) ready: Recipient<LinkReady>,
+    pub(super) heard: Recipient<ReplyHeard>,
     pub(super) metrics: ClusterMetrics,
 }
 
@@ -425,6 +438,16 @@ impl Handler<Heard> for NodeLink {
             return;
         }
         self.heard = Instant::now();
+        if let LinkUp::Opened(description) | LinkUp::Alive(description) = &up
+            && description.number > 0
+        {
+            self.around.heard.do_send(ReplyHeard {
+                name: self.target.name.clone(),
+                id: self.target.id,
+                boot: self.target.machine.boot.clone(),
+                number: description.number,
+            });
+        }
         match up {
             LinkUp::Holds(pods) if self.held.len() + pods.len() > HELD_MAX => {
                 tracing::error!(
@@ -469,6 +492,7 @@ impl Handler<Assign> for NodeLink {
             full,
             upsert,
             remove,
+            poll,
         }: Assign,
         _: &mut Self::Context,
     ) {
@@ -477,6 +501,19 @@ impl Handler<Assign> for NodeLink {
             for down in in_parts(full, upsert, remove) {
                 self.say(down);
             }
+            if poll {
+                self.say(LinkDown::Poll);
+            }
+        }
+    }
+}
+
+impl Handler<Acknowledge> for NodeLink {
+    type Result = ();
+
+    fn handle(&mut self, Acknowledge { number, start }: Acknowledge, _: &mut Self::Context) {
+        if self.complete {
+            self.say(LinkDown::Lease { number, start });
         }
     }
 }

@@ -11,12 +11,12 @@ use actix::prelude::*;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::adoption::{Adoption, adoptions, namespaces};
-use super::assignments::{assignment, needs};
+use super::assignments::needs;
 use super::founding_state::FoundingState;
 use super::informer::{CacheBegan, CacheChanged, CacheEnded};
 use super::messages::Submit;
 use super::metrics::ClusterMetrics;
-use super::node_link::{Assign, Hang, Neighbours, NodeLink, Target};
+use super::node_link::{Hang, Neighbours, NodeLink, Target};
 use super::node_messages::HeldPod;
 use super::node_status::Machine;
 use super::raft_peer::{GetStatus, Propose, ProposeError, RaftPeer};
@@ -32,6 +32,13 @@ use crate::resource::cache::Change;
 use crate::resource::nodes::eviction;
 use crate::resource::{Cache, ObjectKey, time};
 use crate::store::{Outcome, Revision};
+
+mod leases;
+mod unique;
+
+use leases::Leases;
+pub(super) use unique::ReplyHeard;
+use unique::bound_unique;
 
 /// How often the cluster's figures are counted anew.
 const COUNT_MS: u64 = 1_000;
@@ -67,6 +74,13 @@ struct Reign {
     awaited: BTreeMap<String, Awaited>,
     /// What the generation began with. Empty unless that was a recovery.
     founding: FoundingState,
+    /// Who may run unique pods.
+    leases: Leases,
+    /// UIDs of the unique pods that were bound when this node began to lead.
+    inherited: BTreeSet<String>,
+    /// Replies to acknowledge, once a quorum has confirmed that this node leads; it is being asked for earlier ones.
+    heard: Vec<ReplyHeard>,
+    confirming: bool,
 }
 
 /// What a node holds, written or refused.
@@ -189,6 +203,7 @@ impl NodeLinks {
                 entropy: self.entropy.clone(),
                 submit: self.submit.clone(),
                 ready: ctx.address().recipient(),
+                heard: ctx.address().recipient(),
                 metrics: self.metrics.clone(),
             };
             reign.lines.insert(
@@ -354,19 +369,9 @@ impl Reign {
 
     /// Tells a node everything it must run.
     fn assign_all(&self, node: &str) {
-        let Some(line) = self.lines.get(node) else {
-            return;
-        };
-        let upsert = self
-            .cache
-            .pods_on(node)
-            .map(|(key, pod)| assignment(&self.cache, key, pod))
-            .collect();
-        line.link.do_send(Assign {
-            full: true,
-            upsert,
-            remove: Vec::new(),
-        });
+        let pods = self.cache.pods_on(node);
+        let upsert = pods.map(|(key, pod)| self.assignment(key, pod)).collect();
+        self.tell(node, true, upsert, Vec::new());
     }
 
     /// Notes where a pod is bound now; returns where it was, if that has changed.
@@ -398,18 +403,11 @@ impl Reign {
                 news.entry(place.node.clone())
                     .or_default()
                     .0
-                    .push(assignment(&self.cache, &key, pod));
+                    .push(self.assignment(&key, pod));
             }
         }
         for (name, (upsert, remove)) in news {
-            // A node without a link is told everything when it has one.
-            if let Some(line) = self.lines.get(&name) {
-                line.link.do_send(Assign {
-                    full: false,
-                    upsert,
-                    remove,
-                });
-            }
+            self.tell(&name, false, upsert, remove);
         }
     }
 
@@ -455,6 +453,7 @@ impl Handler<CacheBegan> for NodeLinks {
             .list::<Pod>()
             .filter_map(|(key, pod)| Some((key.clone(), place(pod)?)));
         let placed = bound.collect();
+        let inherited = bound_unique(&cache);
         self.reign = Some(Reign {
             term,
             cluster: None,
@@ -464,6 +463,10 @@ impl Handler<CacheBegan> for NodeLinks {
             placed,
             awaited: BTreeMap::new(),
             founding: FoundingState::of(&view),
+            leases: Leases::new(self.clock.now()),
+            inherited,
+            heard: Vec::new(),
+            confirming: false,
         });
         let asked = self
             .peer

@@ -2,6 +2,8 @@
 //!
 //! Objects travel as JSON bytes inside typed envelopes: compact codecs cannot carry Kubernetes' types.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,23 @@ pub struct WireAssignment {
     pub config_maps: Vec<Bytes>,
     /// The Secrets it names that exist.
     pub secrets: Vec<Bytes>,
+    /// Nobody else can ever have run it.
+    #[serde(default)]
+    pub fresh: bool,
+}
+
+/// The leader has confirmed that it heard this node: a lease for unique pods.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct LeasePods {
+    /// The cluster's generation.
+    pub generation: u64,
+    /// The leader's term.
+    pub term: u64,
+    /// When the lease ends, since the machine's boot.
+    pub until: Duration,
+    /// Nobody else can run what is wanted here.
+    pub start: bool,
 }
 
 /// Why an assignment was not taken.
@@ -121,6 +140,9 @@ pub struct NodeDescription {
     pub unclaimed_pods: usize,
     /// What each pod uses.
     pub usage: Vec<PodUsage>,
+    /// Which of the node's words this is, from 1; 0 from a node that knows no leases.
+    #[serde(default)]
+    pub number: u64,
 }
 
 /// Stream the log of a container on this node.

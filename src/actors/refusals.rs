@@ -2,6 +2,8 @@
 //!
 //! Only what consensus adds to the resource room's refusals.
 
+use std::time::Duration;
+
 use crate::resource::Status;
 use crate::store::{Compacted, Revision};
 
@@ -21,6 +23,13 @@ pub(super) fn is_not_leader(status: &Status) -> bool {
 /// No leader was found in time; nothing was done.
 pub(super) fn no_leader() -> Status {
     Status::unavailable("the cluster has no leader at the moment; try again")
+}
+
+/// A unique pod's node may still run it for so long. Between the leader's own actors only.
+pub(super) fn too_early(node: &str, left: Duration) -> Status {
+    let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+    let message = format!("{node} may still run this pod, of which there must be only one");
+    Status::too_many_requests(message, seconds.saturating_add(1))
 }
 
 /// The node is on its way out.

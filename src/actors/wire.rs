@@ -191,6 +191,14 @@ pub enum LinkDown {
     },
     /// Are you there, and how busy?
     Poll,
+    /// The description of this number was heard, and a quorum says that the leader leads: a lease for unique pods, from
+    /// the moment at which it was sent. Only to nodes that number their descriptions.
+    Lease {
+        /// As the node counts.
+        number: u64,
+        /// Nobody else can run the unique pods that are wanted on this node.
+        start: bool,
+    },
 }
 
 /// Node to leader.

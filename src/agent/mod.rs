@@ -13,7 +13,7 @@ mod status;
 mod tests;
 mod types;
 
-pub use node::{Agent, Census};
+pub use node::{Agent, Census, Leases};
 pub use operation::*;
 pub use render::NodeInfo;
 pub use types::*;

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::operation::{Action, Desired, Input, Refusal, Report, Seat};
+use super::operation::{Action, Desired, Input, Leased, Refusal, Report, Seat};
 use super::pod::{Moment, PodMachine, Slot};
 use super::render::NodeInfo;
 use super::status;
 use super::types::{Assignment, ContainerRecord, Inventory, PodRef, SandboxRecord, Uid};
+use crate::resource::pods::is_unique;
 
 /// A node's agent.
 ///
 /// Invariants: nothing is killed for being unwanted before the full set of the highest seat heard has arrived; a pod is
 /// not started before an inventory has told whether it runs already; a pod that was reported gone stays known until
-/// the leader stops wanting it, so that it never starts again.
+/// the leader stops wanting it, so that it never starts again; a lease counts only after its leader's full set, and only
+/// for what that leader wants.
 #[derive(Debug)]
 pub struct Agent {
     node: NodeInfo,
@@ -26,7 +28,14 @@ pub struct Agent {
     performed: u64,
     tickets: u64,
     pods: BTreeMap<Uid, PodMachine>,
+    /// The newest lease for unique pods.
+    lease: Option<Leased>,
+    /// Leases that the process before had, until the first inventory shows whose they are.
+    kept: Leases,
 }
+
+/// When the lease of each unique pod that runs ends, on the clock that the agent is stepped with.
+pub type Leases = BTreeMap<Uid, Duration>;
 
 /// What a node has to do, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +59,31 @@ impl Agent {
             performed: 0,
             tickets: 0,
             pods: BTreeMap::new(),
+            lease: None,
+            kept: Leases::new(),
         }
+    }
+
+    /// An earlier process on this boot of the machine had these leases. To be said before the first inventory.
+    pub fn remember(&mut self, kept: Leases) {
+        self.kept = kept;
+    }
+
+    /// Leases that a later process on this boot of the machine may go on with.
+    pub fn leases(&self) -> Leases {
+        let leased = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.pod.unique && pod.trusted);
+        let leased = leased.filter_map(|(uid, pod)| Some((uid.clone(), pod.leased_until?)));
+        leased.collect()
+    }
+
+    /// Whether a lease is over whose pod may still run.
+    pub fn has_lapsed(&self, now: Duration) -> bool {
+        let lapsed =
+            |pod: &PodMachine| pod.trusted && pod.leased_until.is_some() && !pod.has_lease(now);
+        self.pods.values().any(lapsed)
     }
 
     /// Outcomes taken so far; stamp it on an [`Input::Listed`] when the question is put.
@@ -131,6 +164,10 @@ impl Agent {
                 }
                 Some(uid)
             }
+            Input::Leased(leased) => {
+                self.on_leased(leased);
+                None
+            }
             Input::Tick => None,
         };
         match touched {
@@ -171,10 +208,29 @@ impl Agent {
                 continue;
             };
             let machine = self.pods.entry(pod.uid.clone());
+            let unique = pod.unique;
             let machine = machine.or_insert_with(|| PodMachine::new(pod, wall));
+            machine.claim(unique, assignment.fresh, now);
+            if let Some(lease) = self.lease.filter(|lease| lease.seat == desired.seat) {
+                machine.extend_lease(lease.until);
+            }
             machine.assign(assignment);
             if self.listed {
                 machine.resolve(now, wall);
+            }
+        }
+    }
+
+    fn on_leased(&mut self, leased: Leased) {
+        if self.synced != Some(leased.seat) || self.seat != self.synced {
+            return;
+        }
+        let before = self.lease.filter(|before| before.seat == leased.seat);
+        let until = before.map_or(leased.until, |before| before.until.max(leased.until));
+        self.lease = Some(Leased { until, ..leased });
+        for machine in self.pods.values_mut() {
+            if machine.pod.unique && machine.desired.is_some() {
+                machine.extend_lease(until);
             }
         }
     }
@@ -217,6 +273,13 @@ impl Agent {
             let machine = self.pods.entry(uid.clone());
             machine.or_insert_with(|| PodMachine::new(pod.clone(), wall));
         }
+        for (uid, until) in std::mem::take(&mut self.kept) {
+            let holds = found.contains_key(&uid) && now < until;
+            if let (true, Some(machine)) = (holds, self.pods.get_mut(&uid)) {
+                machine.extend_lease(until);
+                machine.trusted = true;
+            }
+        }
         let mut stale = false;
         for (uid, machine) in &mut self.pods {
             let (_, sandboxes, containers) = found
@@ -229,6 +292,7 @@ impl Agent {
 
     fn advance(&mut self, uid: &str, now: Duration, wall: Timestamp, actions: &mut Vec<Action>) {
         let may_kill = self.synced.is_some() && self.synced == self.seat;
+        let lease = self.lease.filter(|lease| Some(lease.seat) == self.seat);
         let Some(machine) = self.pods.get_mut(uid) else {
             return;
         };
@@ -238,6 +302,7 @@ impl Agent {
             node: &self.node,
             tickets: &mut self.tickets,
             actions,
+            may_start: lease.is_some_and(|lease| lease.start),
         };
         machine.plan(may_kill, &mut moment);
         report(machine, &self.node, wall, actions);
@@ -281,5 +346,6 @@ fn pod_ref(assignment: &Assignment) -> Option<PodRef> {
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone()?,
+        unique: is_unique(&assignment.pod),
     })
 }

@@ -34,6 +34,17 @@ pub struct Desired {
     pub unreadable: Vec<Uid>,
 }
 
+/// A lease for unique pods: none of them starts elsewhere before it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// Whose leader gave it. It means nothing before that one's full set.
+    pub seat: Seat,
+    /// When it ends, on the clock that the agent is stepped with.
+    pub until: Duration,
+    /// Nobody else can run the unique pods that are wanted here, whatever was before: they may start.
+    pub start: bool,
+}
+
 /// Why a leader's word was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -53,6 +64,8 @@ pub enum Refusal {
 pub enum Input {
     /// A leader spoke.
     Desired(Desired),
+    /// The leader of a seat has confirmed that it heard this node.
+    Leased(Leased),
     /// The runtime listed what exists.
     Listed {
         /// [`super::Agent::performed`] when the question was put: an answer older than an operation's end says

@@ -41,6 +41,8 @@ struct World {
     failing: BTreeMap<String, Failure>,
     hanging: BTreeSet<u64>,
     hang_stops: bool,
+    /// Nobody else can ever have run what is assigned.
+    fresh: bool,
     ids: u32,
     output: String,
 }
@@ -60,6 +62,7 @@ impl World {
             failing: BTreeMap::new(),
             hanging: BTreeSet::new(),
             hang_stops: false,
+            fresh: false,
             ids: 0,
             output: String::new(),
         }
@@ -78,6 +81,7 @@ impl World {
             pod: serde_json::from_value(self.objects[uid].clone()).unwrap(),
             config_maps: maps.collect(),
             secrets: BTreeMap::new(),
+            fresh: self.fresh,
         }
     }
 
@@ -361,6 +365,20 @@ impl World {
                 let object = object(uid, words.word()?)?;
                 self.objects.insert(uid.to_owned(), object);
             }
+            // unique UID: a StatefulSet manages it.
+            "unique" => {
+                let object = self.objects.get_mut(words.word()?).ok_or("no such pod")?;
+                object["metadata"]["ownerReferences"] = json!([
+                    {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "s", "controller": true}
+                ]);
+            }
+            "fresh" => self.fresh = !self.fresh,
+            // lease UNTIL [START]
+            "lease" => {
+                let until = Duration::from_secs(words.number()?);
+                let (seat, start) = (self.seat, words.word().is_ok());
+                self.feed(Input::Leased(Leased { seat, until, start }));
+            }
             // map NAME DATA
             "map" => {
                 let name = words.word()?.to_owned();
@@ -470,7 +488,14 @@ impl World {
 
     fn agent_does(&mut self, name: &str, words: &mut Words<'_>) -> Result<bool, Failed> {
         match name {
-            "restart-agent" => self.agent = Agent::new(node()),
+            // restart-agent [LOSES-LEASES]
+            "restart-agent" => {
+                let leases = self.agent.leases();
+                self.agent = Agent::new(node());
+                if words.word().is_err() {
+                    self.agent.remember(leases);
+                }
+            }
             // wait SECONDS: one tick a second.
             "wait" => {
                 for _ in 0..words.number::<u64>()? {
@@ -529,6 +554,11 @@ fn adoption() {
 #[test]
 fn fencing() {
     script("fencing");
+}
+
+#[test]
+fn unique() {
+    script("unique");
 }
 
 #[test]

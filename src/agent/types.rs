@@ -23,6 +23,9 @@ pub struct PodRef {
     pub name: String,
     /// UID.
     pub uid: Uid,
+    /// At most one of its name may run: without a lease it is stopped.
+    #[serde(default)]
+    pub unique: bool,
 }
 
 /// A pod that a leader wants here, with what it refers to. Objects that do not exist are absent from the maps.
@@ -34,6 +37,8 @@ pub struct Assignment {
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// Secrets of its namespace that it names, by name.
     pub secrets: BTreeMap<String, Secret>,
+    /// Nobody else can ever have run it: where it is unique, it may start with the first lease.
+    pub fresh: bool,
 }
 
 /// A pod's shared part to create: its network namespace, held by a pause container or by nothing at all.

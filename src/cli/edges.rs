@@ -17,6 +17,7 @@ use crate::env::machine::ThisMachine;
 use crate::env::network::Network;
 use crate::env::process::{ProcessRuntime, WEB_IMAGE};
 use crate::env::runtime::ContainerRuntime;
+use crate::env::shelf::FileShelf;
 use crate::env::tcp::Tcp;
 
 /// The tag that manifests name the web server's image by; to the process runtime any tag will do.
@@ -73,6 +74,7 @@ pub async fn env(choice: RuntimeChoice, place: &Place) -> anyhow::Result<Env> {
         runtime: runtime(choice, place).await?,
         machine: Rc::new(ThisMachine),
         objects: None,
+        shelf: Rc::new(FileShelf::new(place.run_dir.join("leases"))),
         cloud: Rc::new(NoCloud),
     })
 }

@@ -20,7 +20,7 @@ mod queue;
 mod replica_set;
 mod replicas;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

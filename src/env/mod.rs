@@ -14,6 +14,7 @@ pub mod network;
 pub mod objects;
 pub mod process;
 pub mod runtime;
+pub mod shelf;
 pub mod tcp;
 pub mod volumes;
 
@@ -34,6 +35,8 @@ pub struct Env {
     pub machine: Rc<dyn machine::Machine>,
     /// Keeps what outlives all machines, if there is such a place.
     pub objects: Option<Rc<dyn objects::Objects>>,
+    /// Keeps what the next process on this boot of the machine is to know.
+    pub shelf: Rc<dyn shelf::Shelf>,
     /// Tells what becomes of machines.
     pub cloud: Rc<dyn cloud::Cloud>,
 }

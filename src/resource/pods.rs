@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
+use super::cache::controller_of;
 use super::quantity::{Quantity, QuantityError};
 
 /// What a pod asks of a node.
@@ -47,6 +48,17 @@ pub fn is_bound(pod: &Pod) -> bool {
 pub fn node_name(pod: &Pod) -> Option<&str> {
     let name = pod.spec.as_ref()?.node_name.as_deref()?;
     (!name.is_empty()).then_some(name)
+}
+
+/// Whether at most one pod of its name may run at any moment: whoever manages it is a StatefulSet.
+pub fn is_unique(pod: &Pod) -> bool {
+    let manager = controller_of(&pod.metadata);
+    manager.is_some_and(|owner| makes_unique(&owner.api_version, &owner.kind))
+}
+
+/// Whether pods that such an object manages are unique.
+pub fn makes_unique(api_version: &str, kind: &str) -> bool {
+    (api_version, kind) == ("apps/v1", "StatefulSet")
 }
 
 /// `status.phase`, "" when unset.

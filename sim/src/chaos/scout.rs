@@ -213,6 +213,7 @@ mod tests {
                 keys: 0,
                 recovery: None,
                 restore: None,
+                snapshots: None,
                 members: members.iter().map(member).collect(),
             },
             running: running

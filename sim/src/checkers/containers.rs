@@ -38,11 +38,17 @@ pub fn check(
     if !may_stop {
         return Err(killed("although nothing happened to that machine"));
     }
-    let leading = known.values().filter(|known| known.standing.leads);
-    match leading.max_by_key(|known| known.standing.term) {
-        Some(leader) if is_wanted(&leader.view, stop) => Err(killed("which the leader wants")),
-        _ => Ok(()),
+    if is_wanted_by_leader(stop, known) {
+        return Err(killed("which the leader wants"));
     }
+    Ok(())
+}
+
+/// Whether the newest leader wants what was ended.
+pub fn is_wanted_by_leader(stop: &Stop, known: &BTreeMap<String, Known>) -> bool {
+    let leading = known.values().filter(|known| known.standing.leads);
+    let newest = leading.max_by_key(|known| known.standing.term);
+    newest.is_some_and(|leader| is_wanted(&leader.view, stop))
 }
 
 /// Whether the pod still exists and nobody has asked for its end.

@@ -17,6 +17,7 @@ pub mod membership;
 pub mod replicas;
 pub mod revisions;
 pub mod second_opinion;
+pub mod unique;
 pub mod watches;
 
 use crate::history::History;
@@ -38,6 +39,7 @@ pub struct Checks {
     revisions: revisions::Revisions,
     membership: membership::Membership,
     ends: ends::Ends,
+    unique: unique::Unique,
 }
 
 /// A property does not hold.
@@ -61,6 +63,9 @@ pub enum Broken {
     /// Of [`containers`].
     #[error(transparent)]
     Containers(#[from] containers::Killed),
+    /// Of [`unique`].
+    #[error(transparent)]
+    Unique(#[from] unique::RunsTwice),
     /// Of [`bounded`].
     #[error(transparent)]
     Bounded(#[from] bounded::TooMuch),
@@ -119,6 +124,10 @@ impl Checks {
             world.count("process: ended itself", 1);
             self.ends.check(&machine, reason)?;
         }
+        for seen in self.unique.look(world)? {
+            world.count(seen, 1);
+        }
+        self.unique.on_loss(world.take_lost_unique());
         let stops = world.take_stops();
         let compare = self.steps.is_multiple_of(STEPS_PER_COMPARISON);
         if stops.is_empty() && !compare {
@@ -126,6 +135,14 @@ impl Checks {
         }
         let known = world.known();
         for (machine, stop) in stops {
+            // A unique pod ends with its lease, healthy as it may be; what is not wanted is no sign of that.
+            if stop.pod.unique {
+                if containers::is_wanted_by_leader(&stop, &known) {
+                    self.unique.on_stop(&stop.pod);
+                    world.count("unique: stopped for want of a lease", 1);
+                }
+                continue;
+            }
             containers::check(&machine, &stop, world.may_stop(&machine), &known)?;
         }
         if compare {

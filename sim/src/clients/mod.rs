@@ -26,7 +26,7 @@ pub(crate) fn start_writing(world: &impl Ground) -> Vec<JoinHandle<()>> {
 }
 
 /// A client of a machine drawn by chance, with the machine's name.
-fn anybody(world: &impl Ground) -> (Client, String) {
+pub(crate) fn anybody(world: &impl Ground) -> (Client, String) {
     let machines = world.machines();
     let chosen = world.chance(0..=machines.len() as u64 - 1);
     let name = machines[usize::try_from(chosen).expect("a handful of machines")].clone();

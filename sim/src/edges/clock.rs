@@ -101,6 +101,10 @@ impl Clock for SimClock {
     fn wall(&self) -> Timestamp {
         self.wall_at(elapsed())
     }
+
+    fn since_boot(&self) -> Duration {
+        self.read(elapsed())
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct Shape {
     pub last_ms: u64,
     /// Whether there are noticed evictions, too.
     pub notices: bool,
+    /// The longest that a fault lasts, milliseconds.
+    pub longest_ms: u64,
 }
 
 impl Shape {
@@ -50,6 +52,7 @@ impl Shape {
             machines,
             last_ms: 60_000,
             notices: false,
+            longest_ms: LAST_MS.1,
         }
     }
 
@@ -95,7 +98,7 @@ impl Drawer {
     fn lasting(&mut self) -> u64 {
         // Short ones as often as long ones: the cube favours what is over before anybody has noticed.
         let part: f64 = self.chance.random();
-        LAST_MS.0 + (part.powi(3) * (LAST_MS.1 - LAST_MS.0) as f64) as u64
+        LAST_MS.0 + (part.powi(3) * (self.shape.longest_ms - LAST_MS.0) as f64) as u64
     }
 
     fn group(&mut self, at: u64) {

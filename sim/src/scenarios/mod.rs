@@ -19,6 +19,7 @@ mod rolling_update;
 mod spot_storm;
 pub(crate) mod steps;
 mod ten_nodes;
+mod unique_pods;
 mod voter_demoted;
 
 use std::time::Duration;
@@ -158,6 +159,13 @@ pub const ALL: &[Scenario] = &[
         plan: spot_storm::noticed_plan,
         covers: spot_storm::NOTICED_COVERS,
         play: |world| Box::pin(spot_storm::play(world)),
+    },
+    Scenario {
+        name: "unique_pods",
+        about: "unique pods through faults of up to a minute: stopped, replaced, and never running twice",
+        plan: unique_pods::plan,
+        covers: unique_pods::COVERS,
+        play: |world| Box::pin(unique_pods::play(world)),
     },
     Scenario {
         name: "evict_in_turn",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::actors::caller::Caller;
 use crate::actors::joiner::Introduction;
+use crate::actors::node_agent::LeaseBook;
 use crate::actors::testing::host::contact;
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::silent_peer;
@@ -14,6 +15,7 @@ use crate::actors::testing::runtime::IdleRuntime;
 use crate::agent::NodeInfo;
 use crate::env::clock::SystemClock;
 use crate::env::entropy::Entropy;
+use crate::env::shelf::{MemoryShelf, NoShelf, Shelf};
 
 const OWN: PeerId = PeerId(1);
 
@@ -23,6 +25,10 @@ fn end(delay: &Rc<Cell<Duration>>) -> Addr<LinkEnd> {
 }
 
 fn end_and_agent(delay: &Rc<Cell<Duration>>) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
+    end_with(delay, Rc::new(NoShelf))
+}
+
+fn end_with(delay: &Rc<Cell<Duration>>, shelf: Rc<dyn Shelf>) -> (Addr<LinkEnd>, Addr<NodeAgent>) {
     let entropy = Entropy::from_seed(1);
     let introduction = Introduction {
         id: OWN,
@@ -46,9 +52,11 @@ fn end_and_agent(delay: &Rc<Cell<Duration>>) -> (Addr<LinkEnd>, Addr<NodeAgent>)
     let mut started = None;
     let end = LinkEnd::create(|ctx| {
         let (reports, clock) = (ctx.address().recipient(), Rc::new(SystemClock::new()));
-        let agent = NodeAgent::new(info, runtime, clock, entropy, reports).start();
+        let agent = NodeAgent::new(info, runtime, clock.clone(), entropy, reports);
+        let book = LeaseBook::new(shelf, "boot".to_owned());
+        let agent = agent.with_leases(book).start();
         started = Some(agent.clone());
-        LinkEnd::new(OWN, agent, joiner)
+        LinkEnd::new(OWN, clock, agent, joiner)
     });
     (end, started.unwrap())
 }
@@ -137,6 +145,7 @@ fn told(uid: &str) -> WireAssignment {
         pod: format!("pod {uid}").into(),
         config_maps: Vec::new(),
         secrets: Vec::new(),
+        fresh: false,
     }
 }
 
@@ -296,4 +305,69 @@ async fn every_leader_hears_that_the_machines_end_is_announced_and_that_it_is_no
     assert!(matches!(said.recv().await, Some(LinkUp::Evicting(None))));
     let (_, mut said) = open(&end, 1, 4, OWN).await;
     assert!(matches!(said.recv().await, Some(LinkUp::Evicting(None))));
+}
+
+/// The leader counts from when it heard the node; its word may have been under way for longer than a lease lasts.
+#[actix::test]
+async fn a_lease_counts_from_the_reply_that_was_sent_not_from_the_word_that_acknowledges_it() {
+    tokio::time::pause();
+    let shelf = Rc::new(MemoryShelf::default());
+    let (end, _) = end_with(&Rc::default(), shelf.clone());
+    let (link, mut said) = open(&end, 1, 1, OWN).await;
+    let down = async |down| end.send(LinkDownReceived { link, down }).await.unwrap();
+    let number = |up| match up {
+        Some(LinkUp::Opened(node) | LinkUp::Alive(node)) => node.number,
+        other => panic!("{other:?}"),
+    };
+    let owner =
+        r#"{"apiVersion":"apps/v1","kind":"StatefulSet","name":"db","uid":"s","controller":true}"#;
+    let meta =
+        format!(r#"{{"name":"db-0","namespace":"default","uid":"u","ownerReferences":[{owner}]}}"#);
+    let pod = format!(r#"{{"metadata":{meta},"spec":{{"containers":[{{"name":"c"}}]}}}}"#);
+    let assigned = WireAssignment {
+        pod: pod.into(),
+        ..told("u")
+    };
+    down(LinkDown::Assign {
+        full: true,
+        upsert: vec![assigned],
+        remove: Vec::new(),
+    })
+    .await;
+    let first = number(said.recv().await);
+    tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+    let start = true;
+    let acknowledged = LinkDown::Lease {
+        number: first,
+        start,
+    };
+    down(acknowledged).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(shelf.get(), None, "it was over when it came");
+    down(LinkDown::Poll).await;
+    let second = loop {
+        if let Some(LinkUp::Alive(node)) = said.recv().await {
+            break node.number;
+        }
+    };
+    let never_sent = LinkDown::Lease {
+        number: second + 1,
+        start,
+    };
+    down(never_sent).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(shelf.get(), None, "of a reply that it has not sent");
+    down(LinkDown::Poll).await;
+    let third = loop {
+        if let Some(LinkUp::Alive(node)) = said.recv().await {
+            break node.number;
+        }
+    };
+    down(LinkDown::Lease {
+        number: third,
+        start,
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(shelf.get().is_some());
 }

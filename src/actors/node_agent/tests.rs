@@ -43,6 +43,7 @@ fn pod(uid: &str, image: serde_json::Value) -> WireAssignment {
         pod: pod.to_string().into(),
         config_maps: Vec::new(),
         secrets: Vec::new(),
+        fresh: false,
     }
 }
 

@@ -26,6 +26,12 @@ impl Handler<LinkReady> for Ready {
     fn handle(&mut self, _: LinkReady, _: &mut Self::Context) {}
 }
 
+impl Handler<ReplyHeard> for Ready {
+    type Result = ();
+
+    fn handle(&mut self, _: ReplyHeard, _: &mut Self::Context) {}
+}
+
 fn target() -> Target {
     Target {
         leader: String::new(),
@@ -50,12 +56,14 @@ fn target() -> Target {
 async fn link(leader: &Handle) -> (Addr<NodeLink>, Box<dyn Listener>) {
     let wires = Wires::default();
     let listener = wires.network().listen(ADDRESS).await.unwrap();
+    let ready = Ready.start();
     let around = Neighbours {
         network: wires.network(),
         clock: Rc::new(SystemClock::new()),
         entropy: Entropy::from_seed(1),
         submit: leader.0.clone().recipient(),
-        ready: Ready.start().recipient(),
+        ready: ready.clone().recipient(),
+        heard: ready.recipient(),
         metrics: ClusterMetrics::new(&Registry::new()).unwrap(),
     };
     (NodeLink::new(target(), around).start(), listener)
@@ -82,6 +90,7 @@ fn pod(uid: usize, bytes: usize) -> WireAssignment {
         pod: vec![0; bytes].into(),
         config_maps: Vec::new(),
         secrets: Vec::new(),
+        fresh: false,
     }
 }
 
@@ -111,6 +120,7 @@ async fn more_pods_than_a_frame_holds_are_told_in_parts() {
         full: true,
         upsert: (0..PODS).map(|uid| pod(uid, 1 << 20)).collect(),
         remove: Vec::new(),
+        poll: false,
     });
     let mut told = Vec::new();
     loop {
@@ -140,6 +150,7 @@ async fn a_pod_that_no_frame_holds_leaves_the_others_their_link() {
         full: true,
         upsert: vec![pod(1, FRAME_BYTES_MAX + 1), pod(2, 1)],
         remove: Vec::new(),
+        poll: false,
     });
     match hear(&mut node).await {
         LinkDown::Assign { upsert, .. } => assert_eq!(upsert, [pod(2, 1)]),

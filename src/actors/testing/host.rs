@@ -18,6 +18,7 @@ use crate::env::clock::SystemClock;
 use crate::env::cloud::NoCloud;
 use crate::env::entropy::Entropy;
 use crate::env::machine::NoMachine;
+use crate::env::shelf::NoShelf;
 use crate::node::{self, Node, Options};
 
 /// How long a test waits for what must come; the time is not real.
@@ -83,6 +84,7 @@ pub(crate) fn env(wires: &Wires, seed: u64) -> Env {
         runtime: Rc::new(IdleRuntime::new(Rc::new(Cell::new(Duration::ZERO)))),
         machine: Rc::new(NoMachine),
         objects: None,
+        shelf: Rc::new(NoShelf),
         cloud: Rc::new(NoCloud),
     }
 }

@@ -4,6 +4,7 @@
 
 mod plan;
 mod slot;
+mod unique;
 
 pub(super) use plan::restarts;
 pub(super) use slot::{Instance, Slot};
@@ -27,6 +28,8 @@ pub(super) struct Moment<'a> {
     pub(super) node: &'a NodeInfo,
     pub(super) tickets: &'a mut u64,
     pub(super) actions: &'a mut Vec<Action>,
+    /// Nobody else can run the unique pods that are wanted here.
+    pub(super) may_start: bool,
 }
 
 /// An operation on its way.
@@ -57,7 +60,7 @@ pub(super) struct Ending {
 ///
 /// Invariants: at most one operation is in flight on a container, a sandbox or an image of a container, except that a
 /// stop may be joined by a shorter one; once `ending` is set nothing starts any more; `gone` implies that neither
-/// sandbox nor container is left.
+/// sandbox nor container is left; nothing of a unique pod starts without a lease.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -92,6 +95,12 @@ pub(super) struct PodMachine {
     touched: u64,
     /// A stop has ended, so states are not known until the next inventory.
     unsure: bool,
+    /// Of a unique pod: when its lease ends; none if it never had one here, or had to begin anew.
+    pub(super) leased_until: Option<Duration>,
+    /// Of a unique pod: under leases without a gap nobody else can have run it since it was started here.
+    pub(super) trusted: bool,
+    /// Without a lease, nothing is killed again before.
+    kill_again: Duration,
 }
 
 impl PodMachine {
@@ -119,6 +128,9 @@ impl PodMachine {
             resolved: false,
             touched: 0,
             unsure: false,
+            leased_until: None,
+            trusted: false,
+            kill_again: Duration::ZERO,
         }
     }
 

@@ -20,7 +20,15 @@ const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 impl PodMachine {
     /// Starts what is due. `may_kill`: a leader's full set is known, so that an unwanted pod is really unwanted.
     pub(crate) fn plan(&mut self, may_kill: bool, moment: &mut Moment<'_>) {
-        if self.gone || self.unsure {
+        if self.gone {
+            return;
+        }
+        if self.is_ours(moment) {
+            self.trusted = true;
+        } else {
+            self.halt(moment);
+        }
+        if self.unsure {
             return;
         }
         let Some(assignment) = self.desired.take() else {
@@ -35,7 +43,10 @@ impl PodMachine {
             self.remove_stale(moment);
             if assignment.pod.metadata.deletion_timestamp.is_some() || self.ending.is_some() {
                 self.wind_down(Some(&assignment), moment);
+            } else if !self.is_ours(moment) {
+                self.wait_for_lease(&assignment);
             } else if self.engine.is_over(moment.now) {
+                self.begin();
                 self.run(&assignment, moment);
             }
         }
@@ -112,7 +123,7 @@ impl PodMachine {
         }
     }
 
-    fn remove_sandbox(&mut self, id: String, moment: &mut Moment<'_>) {
+    pub(super) fn remove_sandbox(&mut self, id: String, moment: &mut Moment<'_>) {
         let flight = Flight::RemoveSandbox(id.clone());
         if !self.is_flying(&flight) {
             self.perform(flight, Operation::RemoveSandbox { id }, moment);
@@ -126,7 +137,7 @@ impl PodMachine {
         }
     }
 
-    fn is_flying(&self, flight: &Flight) -> bool {
+    pub(super) fn is_flying(&self, flight: &Flight) -> bool {
         self.flights.values().any(|other| other == flight)
     }
 
@@ -154,7 +165,9 @@ impl PodMachine {
             self.remove_sandbox(sandbox.id.clone(), moment);
             return;
         }
-        let deleted = assignment.is_none_or(|a| a.pod.metadata.deletion_timestamp.is_some());
+        // What is unwanted is only forgotten here; of what is deleted the leader believes that it is gone everywhere.
+        let deleted = assignment
+            .is_none_or(|a| a.pod.metadata.deletion_timestamp.is_some() && self.is_ours(moment));
         if deleted {
             self.erase(moment);
         }
@@ -189,7 +202,7 @@ impl PodMachine {
         seconds.map_or(GRACE_DEFAULT, Duration::from_secs)
     }
 
-    fn running(&self) -> impl Iterator<Item = (String, String)> {
+    pub(super) fn running(&self) -> impl Iterator<Item = (String, String)> {
         self.slots.iter().filter_map(|(name, slot)| {
             let current = slot.current.as_ref().filter(|c| c.is_running())?;
             Some((name.clone(), current.id.clone()))

@@ -20,6 +20,7 @@ fn assignment(spec: Value) -> Assignment {
         pod: serde_json::from_value(pod).unwrap(),
         config_maps: [("cfg".to_owned(), serde_json::from_value(map).unwrap())].into(),
         secrets: [("sec".to_owned(), serde_json::from_value(secret).unwrap())].into(),
+        fresh: false,
     }
 }
 
@@ -39,6 +40,7 @@ fn pod_ref() -> PodRef {
         namespace: "shop".to_owned(),
         name: "web-1".to_owned(),
         uid: "u1".to_owned(),
+        unique: false,
     }
 }
 

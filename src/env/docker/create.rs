@@ -140,6 +140,7 @@ mod tests {
                 namespace: "default".to_owned(),
                 name: "p".to_owned(),
                 uid: "u".to_owned(),
+                unique: false,
             },
             attempt: 0,
             hostname: "p".to_owned(),

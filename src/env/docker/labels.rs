@@ -16,6 +16,8 @@ const SANDBOX: &str = "kagero.dev/sandbox";
 const SPEC_HASH: &str = "kagero.dev/spec-hash";
 const GRACE: &str = "kagero.dev/grace-seconds";
 const IMAGE: &str = "kagero.dev/image";
+/// Only on what belongs to a unique pod.
+const UNIQUE: &str = "kagero.dev/unique";
 // The names that the kubelet's runtimes use, so that other tools understand them.
 const POD_UID: &str = "io.kubernetes.pod.uid";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
@@ -76,6 +78,9 @@ impl Identity {
             (ATTEMPT, self.attempt.to_string()),
             (GRACE, self.grace_seconds.to_string()),
         ]);
+        if self.pod.unique {
+            labels.insert(UNIQUE, "true".to_owned());
+        }
         match &self.role {
             Role::Sandbox => labels.extend([(KIND, "sandbox".to_owned())]),
             Role::Container {
@@ -116,6 +121,7 @@ impl Identity {
                 namespace: text(POD_NAMESPACE)?,
                 name: text(POD_NAME)?,
                 uid: text(POD_UID)?,
+                unique: label(UNIQUE).is_some(),
             },
             attempt: label(ATTEMPT)?.parse().ok()?,
             grace_seconds: grace.unwrap_or(GRACE_DEFAULT.as_secs()),
@@ -137,6 +143,7 @@ impl Identity {
             namespace,
             name,
             uid,
+            ..
         } = &self.pod;
         format!(
             "kagero_{scope}_{part}_{name}_{namespace}_{uid}_{}",
@@ -155,6 +162,7 @@ mod tests {
             namespace: "ns".to_owned(),
             name: "web-1".to_owned(),
             uid: "u".to_owned(),
+            unique: true,
         };
         let container = Role::Container {
             name: "c".to_owned(),

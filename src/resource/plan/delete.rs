@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::codec;
 use super::super::json::{filled_text, is_filled, remove};
+use super::super::pods;
 use super::super::request::{Deletion, Plan, PlannedReply, Precondition, Splice, Status, Verb};
 use super::super::selector::Selector;
 use super::super::status::success;
@@ -219,14 +220,15 @@ fn set_policy(object: &mut Value, policy: Option<&str>) {
     }
 }
 
-/// Seconds that a pod is given. None if it never ran anywhere or is over.
+/// Seconds that a pod is given. None if it never ran anywhere or is over; but a unique one that is over may still have
+/// containers that are being stopped, and its name must not be free before its node has said that all is gone.
 fn pod_grace(object: &Value, deletion: &Deletion) -> i64 {
     let unbound = filled_text(&object["spec"]["nodeName"]).is_none();
     let over = matches!(
         object["status"]["phase"].as_str(),
         Some("Succeeded" | "Failed")
     );
-    if unbound || over {
+    if unbound || over && !is_unique(object) {
         return 0;
     }
     let own = object["spec"]["terminationGracePeriodSeconds"].as_i64();
@@ -237,6 +239,15 @@ fn pod_grace(object: &Value, deletion: &Deletion) -> i64 {
         // Beyond a day's order of magnitude no one waits, and the end must remain a date.
         seconds => seconds.min(i64::from(i32::MAX)),
     }
+}
+
+/// As [`pods::is_unique`].
+fn is_unique(pod: &Value) -> bool {
+    let owners = pod["metadata"]["ownerReferences"].as_array();
+    let manager = owners.and_then(|all| all.iter().find(|owner| owner["controller"] == true));
+    let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+    manager
+        .is_some_and(|owner| pods::makes_unique(&text(&owner["apiVersion"]), &text(&owner["kind"])))
 }
 
 /// A further deletion may end a grace period sooner, never later.
