@@ -391,13 +391,8 @@ impl Parts {
         let joiner = joiner(env, introduction, caller.clone(), &peer, archive);
         let (cluster, ended) = (joiner.subscribe(), joiner.ends());
         let joiner = joiner.start();
-        let (link, agent) = agent(
-            env,
-            node_info(env, options, contact),
-            options.boot_id.clone(),
-            id,
-            joiner.clone(),
-        );
+        let (info, boot) = (node_info(env, options, contact), options.boot_id.clone());
+        let (link, agent) = agent(env, info, boot, id, joiner.clone());
         let recoverer = Recoverer::new(Around {
             id,
             contact: contact.clone(),

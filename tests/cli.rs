@@ -50,7 +50,7 @@ fn help_shows_examples_and_hides_what_is_internal() {
 
 #[test]
 fn bad_usage_ends_with_2_and_names_flag_and_value() {
-    let table: [(&[&str], &[&str]); 14] = [
+    let table: [(&[&str], &[&str]); 16] = [
         (&["frobnicate"], &["frobnicate"]),
         (&["run", "--voters", "2", "--init"], &["--voters", "'2'"]),
         (
@@ -58,6 +58,14 @@ fn bad_usage_ends_with_2_and_names_flag_and_value() {
             &["--api", "0.0.0.0:6443", "--insecure-listen"],
         ),
         (&["run", "--init", "--log", "a=b=c"], &["--log", "a=b=c"]),
+        (
+            &["run", "--init", "--log", "louder"],
+            &["--log", "`louder`", "module=level"],
+        ),
+        (
+            &["run", "--init", "--voter", "never"],
+            &["--init", "--voter never"],
+        ),
         (&["run"], &["--seeds", "--init"]),
         (&["demo", "--nodes", "2"], &["--nodes", "'2'"]),
         // Standard input is no terminal here.

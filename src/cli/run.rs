@@ -16,6 +16,7 @@ use sd_notify::NotifyState;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{RuntimeChoice, USAGE, edges, machine, manifests, signals};
 use crate::actors::manifests::Manifest;
@@ -61,6 +62,7 @@ pub enum VoterChoice {
 }
 
 /// What `kagero run` takes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// YAML file of these options
@@ -201,7 +203,10 @@ impl RunArgs {
                  say by --advertise HOST:PORT where the other --seeds reach this node, or --listen at that address"
             ));
         }
-        EnvFilter::try_new(&self.log).map_err(|error| format!("--log {}: {error}", self.log))?;
+        if self.init && self.voter == VoterChoice::Never {
+            return Err("--init needs a node that may vote: leave out --voter never".into());
+        }
+        check_filter(&self.log)?;
         Ok(())
     }
 
@@ -329,6 +334,17 @@ async fn leave_behind(node: &Node) {
         LastState::Lost(reason) => warn!(reason, "the cluster's last state could not be kept"),
         LastState::NoArchive | LastState::NotOurs => {}
     }
+}
+
+/// Whether it is one; a lone word is a level, since a module of that name alone would silence everything else.
+fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
+    for part in filter.split(',').filter(|part| !part.contains('=')) {
+        part.trim().parse::<LevelFilter>().map_err(|_| {
+            format!("--log {filter}: `{part}` is no level: expected error, warn, info, debug, trace or module=level")
+        })?;
+    }
+    Ok(())
 }
 
 /// What was said, or the node's own below the usual place. Absolute, as a container engine wants it.

@@ -13,7 +13,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::{edges, kubeconfig};
 use crate::actors::messages::{ClusterStatus, RecoveryRecord, RestoreRecord, SnapshotStatus};
 
@@ -74,7 +74,16 @@ impl StatusArgs {
     pub(super) async fn execute(self) -> anyhow::Result<()> {
         let client = Client::new(edges::network(), self.address()?);
         let asked = overview(&client).await;
-        let overview = asked.with_context(|| format!("asking {}", client.address()))?;
+        let overview = asked.map_err(|error| {
+            let refused = error.downcast_ref::<ClientError>();
+            if refused.and_then(ClientError::code) != Some(503) {
+                return error;
+            }
+            anyhow::anyhow!(
+                "{error}. If this lasts, a majority may be lost: `kagero recover --dry-run` says who is missing"
+            )
+        });
+        let overview = overview.with_context(|| format!("asking {}", client.address()))?;
         match self.output {
             Output::Json => super::print(serde_json::to_string_pretty(&overview)? + "\n"),
             Output::Table => super::print(render(&overview)),

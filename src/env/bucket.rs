@@ -59,18 +59,22 @@ pub fn parse(text: &str) -> Result<Url, BucketError> {
 pub struct Bucket {
     url: String,
     store: Box<dyn ObjectStore>,
+    /// Of a store in a folder.
+    folder: Option<PathBuf>,
 }
 
 impl Bucket {
     /// Opens the store that a URL names. Asks no server yet.
     pub fn open(text: &str) -> Result<Self, BucketError> {
         let url = parse(text)?;
+        let mut in_folder = None;
         let store: Box<dyn ObjectStore> = if url.scheme() == "file" {
             let folder = url.to_file_path();
             let folder: PathBuf = folder.map_err(|()| BucketError::Url(text.to_owned()))?;
             if !folder.is_dir() {
                 return Err(BucketError::NoFolder(folder.display().to_string()));
             }
+            in_folder = Some(folder.clone());
             Box::new(LocalFileSystem::new_with_prefix(folder)?)
         } else {
             install_tls();
@@ -90,15 +94,40 @@ impl Bucket {
             Box::new(PrefixStore::new(store, path))
         };
         let url = text.trim_end_matches('/').to_owned();
-        Ok(Self { url, store })
+        Ok(Self {
+            url,
+            store,
+            folder: in_folder,
+        })
+    }
+
+    /// A folder that is gone (unmounted, most likely) is an error: else it would seem empty, and be made anew elsewhere.
+    async fn is_there(&self, operation: &'static str, name: &str) -> Result<(), ObjectsError> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let found = tokio::fs::metadata(folder).await;
+        let missing = |reason: &dyn std::fmt::Display| {
+            let reason = format!("the folder is not there any more ({reason}); is it mounted?");
+            self.refusal(operation, name, reason)
+        };
+        match found {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(missing(&"no folder")),
+            Err(error) => Err(missing(&error)),
+        }
     }
 
     fn error(&self, operation: &'static str, name: &str, error: &Error) -> ObjectsError {
+        self.refusal(operation, name, error.to_string())
+    }
+
+    fn refusal(&self, operation: &'static str, name: &str, reason: String) -> ObjectsError {
         ObjectsError {
             operation,
             name: name.to_owned(),
             store: self.url.clone(),
-            reason: error.to_string(),
+            reason,
         }
     }
 }
@@ -116,6 +145,7 @@ impl Objects for Bucket {
     }
 
     async fn create(&self, name: &str, pieces: Vec<Bytes>) -> Result<bool, ObjectsError> {
+        self.is_there("write", name).await?;
         let payload: PutPayload = pieces.into_iter().collect();
         let path = Path::from(name);
         let put = self.store.put_opts(&path, payload, PutMode::Create.into());
@@ -127,6 +157,7 @@ impl Objects for Bucket {
     }
 
     async fn read(&self, name: &str) -> Result<Option<Bytes>, ObjectsError> {
+        self.is_there("read", name).await?;
         let got = async { self.store.get(&Path::from(name)).await?.bytes().await };
         match got.await {
             Ok(bytes) => Ok(Some(bytes)),
@@ -136,6 +167,7 @@ impl Objects for Bucket {
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, ObjectsError> {
+        self.is_there("list", folder).await?;
         let objects = self.store.list(Some(&Path::from(folder)));
         let names = objects.map_ok(|object| object.location.to_string());
         let names: Result<Vec<String>, Error> = names.try_collect().await;
@@ -145,6 +177,7 @@ impl Objects for Bucket {
     }
 
     async fn delete(&self, name: &str) -> Result<(), ObjectsError> {
+        self.is_there("delete", name).await?;
         match self.store.delete(&Path::from(name)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.error("delete", name, &error)),
@@ -191,6 +224,27 @@ mod tests {
                 Some(url)
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_neither_empty_nor_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("kept");
+        std::fs::create_dir(&folder).unwrap();
+        let bucket = Bucket::open(&format!("file://{}", folder.display())).unwrap();
+        assert!(bucket.create("a", vec![Bytes::new()]).await.unwrap());
+        std::fs::remove_dir_all(&folder).unwrap();
+        let results = [
+            bucket.create("a", vec![Bytes::new()]).await.err(),
+            bucket.read("a").await.err(),
+            bucket.list("").await.err(),
+            bucket.delete("a").await.err(),
+        ];
+        for refused in results {
+            let refused = refused.unwrap().to_string();
+            assert!(refused.contains("is it mounted?"), "{refused}");
+        }
+        assert!(!folder.exists());
     }
 
     #[tokio::test]

@@ -81,8 +81,8 @@ impl Unique {
                 continue;
             }
             let moved = last.is_some_and(|last| last != machine);
-            let (stopped, lost) = (self.stopped.remove(pod), self.lost.remove(pod));
-            match (moved, stopped, lost) {
+            let (by_node, by_loss) = (self.stopped.remove(pod), self.lost.remove(pod));
+            match (moved, by_node, by_loss) {
                 (true, true, _) => seen.push("unique: replaced after its node had stopped it"),
                 (true, false, true) => seen.push("unique: replaced after its machine was lost"),
                 (false, true, _) => seen.push("unique: started again where it was stopped"),

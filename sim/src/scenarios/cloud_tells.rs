@@ -64,7 +64,7 @@ async fn a_voter_is_replaced(world: &World) -> turmoil::Result {
         (!voters.contains(&lost)).then_some(())
     })
     .await;
-    let took = (world.elapsed() - since).as_millis();
+    let took = world.elapsed().saturating_sub(since).as_millis();
     if took >= REPLACED_MS_MAX {
         return Err(format!("the cloud's word did not hasten it: {took} ms").into());
     }
