@@ -50,7 +50,11 @@ fn help_shows_examples_and_hides_what_is_internal() {
 
 #[test]
 fn bad_usage_ends_with_2_and_names_flag_and_value() {
-    let table: [(&[&str], &[&str]); 16] = [
+    let table: [(&[&str], &[&str]); 17] = [
+        (
+            &["run", "--init", "--auto-recover"],
+            &["--auto-recover", "--snapshots"],
+        ),
         (&["frobnicate"], &["frobnicate"]),
         (&["run", "--voters", "2", "--init"], &["--voters", "'2'"]),
         (

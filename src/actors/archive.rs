@@ -66,7 +66,7 @@ pub enum ArchiveError {
     /// More than one cluster was kept there.
     #[error(
         "{store} holds what was kept of several clusters: {}; a cluster is formed of one. Choose it by moving what is of the \
-         others out of there: their claims in generations/, their folders in snapshots/",
+         others out of there: their claims in generations/, their folders in snapshots/ and rosters/",
         .clusters.join(", ")
     )]
     Several {

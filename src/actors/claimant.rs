@@ -122,8 +122,10 @@ impl Claimant {
 
     /// Whether certainly nothing came of a claim and nothing ever will. Asks its founder and its seeds.
     pub async fn never_begun(&self, claim: &Claim) -> Result<bool, ArchiveError> {
+        // Asked first: what it begins with meanwhile would be missed else.
+        let said = self.hear(claim).await;
         let left = self.archive.is_kept(claim.generation).await?;
-        Ok(claim.never_begun(&self.hear(claim).await, left))
+        Ok(claim.never_begun(&said, left))
     }
 
     async fn hear(&self, claim: &Claim) -> BTreeMap<String, Testimony> {

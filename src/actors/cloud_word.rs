@@ -4,12 +4,14 @@
 //! in time, has said nothing.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
+use super::archive::Listed;
 use super::wire::Contact;
 use crate::env::cloud::{Cloud, Fate};
 use crate::raft::{PeerId, Status};
@@ -22,10 +24,10 @@ const SILENT_MS: u64 = 1_000;
 const AGAIN_MS: u64 = 2_000;
 
 /// Asks of all of them at once; returns those that the cloud says are gone.
-pub(super) async fn gone(
+pub(super) async fn gone<Id: Ord + Display>(
     cloud: &dyn Cloud,
-    silent: impl IntoIterator<Item = (PeerId, Contact)>,
-) -> BTreeSet<PeerId> {
+    silent: impl IntoIterator<Item = (Id, Listed)>,
+) -> BTreeSet<Id> {
     let asked = silent.into_iter().map(async |(id, contact)| {
         let fate = cloud.fate(&contact.machine_id, &contact.boot_id);
         match timeout(Duration::from_millis(ANSWER_MS_MAX), fate).await {
@@ -90,9 +92,9 @@ impl CloudWord {
             progress.is_some_and(|progress| progress.silent >= Duration::from_millis(SILENT_MS))
         };
         let contacts = status.configuration.contacts.iter();
-        let unknown: Vec<(PeerId, Contact)> = contacts
+        let unknown: Vec<(PeerId, Listed)> = contacts
             .filter(|(id, _)| silent(id) && !self.is_gone(**id))
-            .filter_map(|(id, bytes)| Some((*id, Contact::decode(bytes).ok()?)))
+            .filter_map(|(id, bytes)| Some((*id, Contact::decode(bytes).ok()?.into())))
             .collect();
         let again = Duration::from_millis(AGAIN_MS);
         if unknown.is_empty() || self.asked.is_some_and(|at| at.elapsed() < again) {

@@ -161,6 +161,9 @@ pub struct Recover {
     /// The token of the plan that was agreed to.
     #[serde(default)]
     pub confirm: Option<String>,
+    /// No operator asks: so much more must be certain (`recovery/unattended.rs`).
+    #[serde(skip)]
+    pub unattended: bool,
 }
 
 /// A recovery, planned or done.

@@ -16,7 +16,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use self::unattended::Unattended;
-use super::archive::{Claim, Purpose};
+use super::archive::{Claim, Listed, Purpose};
 use super::caller::{self, CallError, Caller};
 use super::claimant::{Claimant, NotOurs};
 use super::cloud_word;
@@ -174,18 +174,35 @@ impl Inquiry {
     }
 
     /// The members that are named and do not answer.
-    fn silent(&self) -> impl Iterator<Item = (PeerId, Contact)> {
-        let answers = |id| self.testimonies.values().any(|said| said.id == id);
-        let silent = self.contacts.iter().filter(move |(id, _)| !answers(**id));
-        silent.map(|(id, contact)| (*id, contact.clone()))
+    fn silent(&self) -> impl Iterator<Item = (PeerId, Listed)> {
+        let silent = self
+            .contacts
+            .iter()
+            .filter(|(id, _)| !self.answers(&id.to_string()));
+        silent.map(|(id, contact)| (*id, contact.clone().into()))
+    }
+
+    /// Whether an incarnation, by its text, answers.
+    fn answers(&self, id: &str) -> bool {
+        let mut said = self.testimonies.values();
+        said.any(|said| said.id.to_string() == id)
     }
 }
 
 impl Around {
     /// Plans, and carries the plan out if it is the one that was agreed to.
     async fn recover(mut self, asked: Recover) -> Result<Recovery, Status> {
-        let heard = self.inquire().await?;
+        let everybody = if asked.unattended {
+            self.everybody().await?
+        } else {
+            BTreeMap::new()
+        };
+        let heard = self
+            .inquire(everybody.values().map(|node| node.address.clone()))
+            .await?;
         let gone = cloud_word::gone(&*self.cloud, heard.silent()).await;
+        let silent = everybody.into_iter().filter(|(id, _)| !heard.answers(id));
+        self.must_be_gone(silent.collect(), &heard).await?;
         let places = heard.contacts.iter();
         let places = places.map(|(id, contact)| (*id, place(contact))).collect();
         let plan = plan_recovery(self.id, &heard.testimonies, &places, &gone, &asked.dead);
@@ -275,13 +292,14 @@ impl Around {
         })
     }
 
-    /// Asks the members, those whom they name, the seeds, and some of the nodes that this one knows.
-    async fn inquire(&self) -> Result<Inquiry, Status> {
+    /// Asks the members, those whom they name, the seeds, some of the nodes that this one knows, and whoever else is to be.
+    async fn inquire(&self, more: impl Iterator<Item = String>) -> Result<Inquiry, Status> {
         let mut inquiry = Inquiry::default();
         let own = self.contact.address.clone();
         let mut next = inquiry.hear(own.clone(), self.testify().await?);
         next.extend(self.seeds.iter().cloned());
         next.extend(self.witnesses()?);
+        next.extend(more);
         let mut asked = BTreeSet::from([own]);
         for _ in 0..ROUNDS_MAX {
             next.retain(|address| asked.insert(address.clone()));

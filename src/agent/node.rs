@@ -81,8 +81,9 @@ impl Agent {
 
     /// Whether a lease is over whose pod may still run.
     pub fn has_lapsed(&self, now: Duration) -> bool {
-        let lapsed =
-            |pod: &PodMachine| pod.trusted && pod.leased_until.is_some() && !pod.has_lease(now);
+        let lapsed = |pod: &PodMachine| {
+            !pod.gone && pod.trusted && pod.leased_until.is_some() && !pod.has_lease(now)
+        };
         self.pods.values().any(lapsed)
     }
 
@@ -274,10 +275,14 @@ impl Agent {
             machine.or_insert_with(|| PodMachine::new(pod.clone(), wall));
         }
         for (uid, until) in std::mem::take(&mut self.kept) {
-            let holds = found.contains_key(&uid) && now < until;
-            if let (true, Some(machine)) = (holds, self.pods.get_mut(&uid)) {
-                machine.extend_lease(until);
-                machine.trusted = true;
+            let found = found.contains_key(&uid);
+            if let (true, Some(machine)) = (found, self.pods.get_mut(&uid)) {
+                // Its containers' labels say what it was when they were made; a StatefulSet may have adopted it since.
+                machine.pod.unique = true;
+                if now < until {
+                    machine.extend_lease(until);
+                    machine.trusted = true;
+                }
             }
         }
         let mut stale = false;

@@ -116,7 +116,11 @@ async fn ask(
     confirm: Option<String>,
 ) -> anyhow::Result<Recovery> {
     let dead = dead.clone();
-    let request = serde_json::to_value(Recover { dead, confirm })?;
+    let request = serde_json::to_value(Recover {
+        dead,
+        confirm,
+        unattended: false,
+    })?;
     let answer = client.post(PATH, &request).await;
     let answer = answer.with_context(|| format!("asking {}", client.address()))?;
     serde_json::from_value(answer).context("not a kagero API")

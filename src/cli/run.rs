@@ -203,6 +203,11 @@ impl RunArgs {
                  say by --advertise HOST:PORT where the other --seeds reach this node, or --listen at that address"
             ));
         }
+        if self.auto_recover && self.snapshots.is_none() {
+            return Err(
+                "--auto-recover needs --snapshots: what is kept there says whom else to ask, and decides between two".into(),
+            );
+        }
         if self.init && self.voter == VoterChoice::Never {
             return Err("--init needs a node that may vote: leave out --voter never".into());
         }

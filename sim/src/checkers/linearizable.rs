@@ -341,6 +341,8 @@ impl Judge<'_> {
             .life(name)
             .iter()
             .filter(|point| point.content.is_none())
+            // What a generation began without, nobody deleted.
+            .filter(|point| !self.truth.foundings().contains_key(&point.at))
             .map(|point| point.at)
             .collect();
         for (ceiling, floor, operation) in asked {

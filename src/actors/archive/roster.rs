@@ -43,11 +43,36 @@ pub struct Roster {
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Listed {
     /// Its name.
     pub name: String,
     /// Its peer address.
     pub address: String,
+    /// Its machine; "" if an earlier version wrote this.
+    #[serde(default)]
+    pub machine_id: String,
+    /// The boot of it.
+    #[serde(default)]
+    pub boot_id: String,
+}
+
+impl From<Contact> for Listed {
+    fn from(contact: Contact) -> Self {
+        let Contact {
+            name,
+            address,
+            machine_id,
+            boot_id,
+            ..
+        } = contact;
+        Self {
+            name,
+            address,
+            machine_id,
+            boot_id,
+        }
+    }
 }
 
 /// What a roster is called. Ordered by how new it is.
@@ -70,10 +95,7 @@ pub fn listed<'a>(
 ) -> BTreeMap<String, Listed> {
     let members = members.filter_map(|(id, bytes)| Some((*id, Contact::decode(bytes).ok()?)));
     let nodes = nodes(view).filter_map(|node| registered(&node));
-    let entry = |(id, contact): (PeerId, Contact)| {
-        let (name, address) = (contact.name, contact.address);
-        (id.to_string(), Listed { name, address })
-    };
+    let entry = |(id, contact): (PeerId, Contact)| (id.to_string(), contact.into());
     members.chain(nodes).map(entry).collect()
 }
 
@@ -136,6 +158,8 @@ mod tests {
         let listed = Listed {
             name: "n1".into(),
             address: "a:1".into(),
+            machine_id: "m".into(),
+            boot_id: "b".into(),
         };
         let roster = Roster {
             cluster: 0xab,

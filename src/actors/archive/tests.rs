@@ -190,6 +190,8 @@ async fn the_newest_roster_is_kept_alone() {
             Listed {
                 name: "n1".into(),
                 address: "a:1".into(),
+                machine_id: "m".into(),
+                boot_id: "b".into(),
             },
         )]
         .into(),

@@ -9,7 +9,9 @@ use tokio::time::{Duration, sleep};
 
 use crate::actors::testing::host::{Host, env, eventually, options};
 use crate::actors::testing::network::Wires;
+use crate::actors::testing::objects::Shelf;
 use crate::env::cloud::{Cloud, CloudError, Fate, Notice};
+use crate::node::Options;
 
 /// Longer than what an unattended recovery waits for, several times.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,15 +42,21 @@ impl Cloud for Registry {
     }
 }
 
-/// Three nodes that have a leader, told to recover unattended or not.
-async fn three(wires: &Wires, cloud: &Registry, auto_recover: bool) -> Vec<Host> {
+/// A node with this cloud, told to recover unattended; with a store to claim in.
+async fn node(wires: &Wires, cloud: &Registry, shelf: &Shelf, options: Options) -> Host {
+    let mut env = env(wires, options.machine_id.bytes().map(u64::from).sum());
+    env.cloud = Rc::new(cloud.clone());
+    env.objects = Some(shelf.edge());
+    Host::start_in(env, options).await
+}
+
+/// Three nodes that vote, told to recover unattended or not.
+async fn three(wires: &Wires, cloud: &Registry, shelf: &Shelf, auto_recover: bool) -> Vec<Host> {
     let mut hosts = Vec::new();
     for number in 1..=3 {
-        let mut env = env(wires, number.into());
-        env.cloud = Rc::new(cloud.clone());
         let mut options = options(number);
         options.auto_recover = auto_recover;
-        hosts.push(Host::start_in(env, options).await);
+        hosts.push(node(wires, cloud, shelf, options).await);
     }
     let votes = |host: &Host| {
         let known = host.node.known.borrow();
@@ -76,8 +84,8 @@ fn gone(numbers: &[u16]) -> BTreeSet<String> {
 #[actix::test]
 async fn what_survives_goes_on_once_the_cloud_says_that_everybody_else_is_gone() {
     tokio::time::pause();
-    let (wires, cloud) = (Wires::default(), Registry::default());
-    let mut hosts = three(&wires, &cloud, true).await;
+    let (wires, cloud, shelf) = (Wires::default(), Registry::default(), Shelf::default());
+    let mut hosts = three(&wires, &cloud, &shelf, true).await;
     hosts.truncate(1);
     for word in [
         Ok(gone(&[])),
@@ -94,10 +102,38 @@ async fn what_survives_goes_on_once_the_cloud_says_that_everybody_else_is_gone()
 }
 
 #[actix::test]
+async fn nobody_recovers_while_a_node_that_may_hear_a_leader_is_silent() {
+    tokio::time::pause();
+    let (wires, cloud, shelf) = (Wires::default(), Registry::default(), Shelf::default());
+    let mut hosts = three(&wires, &cloud, &shelf, true).await;
+    let mut worker = options(4);
+    worker.seeds = options(1).seeds;
+    worker.may_vote = false;
+    let worker = node(&wires, &cloud, &shelf, worker).await;
+    let registered = || {
+        let known = hosts[0].node.known.borrow();
+        let view = known.as_ref().map(|known| known.view.clone());
+        view.is_some_and(|view| view.get("nodes//n4").is_some())
+    };
+    eventually("it is registered", registered).await;
+    drop(worker);
+    hosts.truncate(1);
+    *cloud.0.borrow_mut() = Ok(gone(&[2, 3]));
+    sleep(PATIENCE).await;
+    assert_eq!(
+        generation(&hosts[0]),
+        0,
+        "its members may have let others in"
+    );
+    *cloud.0.borrow_mut() = Ok(gone(&[2, 3, 4]));
+    eventually("a new generation", || generation(&hosts[0]) == 1).await;
+}
+
+#[actix::test]
 async fn nobody_recovers_unasked() {
     tokio::time::pause();
-    let (wires, cloud) = (Wires::default(), Registry::default());
-    let mut hosts = three(&wires, &cloud, false).await;
+    let (wires, cloud, shelf) = (Wires::default(), Registry::default(), Shelf::default());
+    let mut hosts = three(&wires, &cloud, &shelf, false).await;
     *cloud.0.borrow_mut() = Ok(gone(&[2, 3]));
     hosts.truncate(1);
     sleep(PATIENCE).await;
@@ -108,13 +144,11 @@ async fn nobody_recovers_unasked() {
 async fn a_voter_of_which_the_cloud_says_that_it_is_gone_is_replaced_before_its_silence_proves_it()
 {
     tokio::time::pause();
-    let (wires, cloud) = (Wires::default(), Registry::default());
-    let mut hosts = three(&wires, &cloud, false).await;
+    let (wires, cloud, shelf) = (Wires::default(), Registry::default(), Shelf::default());
+    let mut hosts = three(&wires, &cloud, &shelf, false).await;
     let mut fourth = options(4);
     fourth.seeds = options(1).seeds;
-    let mut edges = env(&wires, 4);
-    edges.cloud = Rc::new(cloud.clone());
-    let fourth = Host::start_in(edges, fourth).await;
+    let fourth = node(&wires, &cloud, &shelf, fourth).await;
     let replica = |host: &Host| host.node.known.borrow().is_some();
     eventually("a standby", || replica(&fourth)).await;
     sleep(PATIENCE).await;

@@ -45,7 +45,8 @@ impl PodMachine {
         !self.pod.unique || self.has_lease(moment.now) && (self.trusted || moment.may_start)
     }
 
-    /// Kills whatever of it runs: its lease is over, or was over for a while. Its sandbox goes, too: a container that is just being started fails without it.
+    /// Kills whatever of it runs: its lease is over, or was over for a while. Its sandbox goes, too: a container that is
+    /// just being started fails without it.
     pub(super) fn halt(&mut self, moment: &mut Moment<'_>) {
         if self.leased_until.is_some() {
             self.trusted = false;

@@ -232,6 +232,8 @@ fn pod_grace(object: &Value, deletion: &Deletion) -> i64 {
         return 0;
     }
     let own = object["spec"]["terminationGracePeriodSeconds"].as_i64();
+    // Its node must have ended a unique one before its name is free, however little it wants to be waited for.
+    let own = own.map(|own| if is_unique(object) { own.max(1) } else { own });
     let wanted = deletion.grace_period_seconds.or(own);
     match wanted.unwrap_or(GRACE_SECONDS_DEFAULT) {
         // As in Kubernetes: at once, but not without asking the node.
