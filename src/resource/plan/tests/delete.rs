@@ -5,7 +5,11 @@ use super::*;
 impl Cluster {
     /// A pod that is bound, with a grace period of 30 s.
     fn bound(&mut self, name: &str) -> Value {
-        self.create("pods", pod(name));
+        self.bound_as(name, pod(name))
+    }
+
+    fn bound_as(&mut self, name: &str, pod: Value) -> Value {
+        self.create("pods", pod);
         let target = json!({"target": {"kind": "Node", "name": "n1"}});
         let binding = request(
             "pods",
@@ -96,6 +100,28 @@ fn a_pod_that_runs_nowhere_goes_at_once() {
             .unwrap();
         cluster.send(&delete("pods", "over", json!({}))).unwrap();
         assert_eq!(cluster.get("pods", "over"), None, "{phase}");
+    }
+}
+
+#[test]
+fn a_unique_pod_that_wants_no_grace_still_waits_for_its_node_unless_it_is_forced() {
+    for (owner, left) in [("StatefulSet", Some(1)), ("ReplicaSet", None)] {
+        let mut cluster = Cluster::new();
+        let mut db = pod("db-0");
+        db["spec"]["terminationGracePeriodSeconds"] = json!(0);
+        db["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": owner, "name": "db", "uid": "u", "controller": true,
+        }]);
+        cluster.bound_as("db-0", db);
+        cluster.send(&delete("pods", "db-0", json!({}))).unwrap();
+        let there = cluster.get("pods", "db-0");
+        let grace = there.map(|pod| pod["metadata"]["deletionGracePeriodSeconds"].clone());
+        assert_eq!(grace, left.map(Value::from), "{owner}");
+        if left.is_some() {
+            let forced = delete("pods", "db-0", json!({"gracePeriodSeconds": 0}));
+            cluster.send(&forced).unwrap();
+            assert_eq!(cluster.get("pods", "db-0"), None);
+        }
     }
 }
 
