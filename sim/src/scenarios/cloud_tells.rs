@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::steps::{all_running, deploy, formed, leader, nodes_in_role};
+use super::steps::{all_running, deploy, formed, leader, lose, nodes_in_role};
 use super::until;
 use crate::world::{Fault, Plan, World};
 
@@ -88,15 +88,7 @@ async fn the_majority_is_recovered(world: &World) -> turmoil::Result {
     let survivor = until(world, "a leader", async || leader(world)).await;
     let others = world.others(&survivor);
     let lives = world.chance(0..=1) == 1;
-    world.measure_disaster();
-    for (at, name) in others.iter().enumerate() {
-        world.disturb(name);
-        world.inflict(if lives && at == 0 {
-            Fault::CutOff(name.clone())
-        } else {
-            Fault::LoseMachine(name.clone())
-        });
-    }
+    lose(world, &others, lives);
     if lives {
         world.pass(CUT_OFF_MS.0..=CUT_OFF_MS.1).await;
         let known = world.known();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::steps::{all_running, deploy, formed};
+use super::steps::{all_running, deploy, formed, lose};
 use super::until;
 use crate::world::{Fault, World};
 
@@ -29,15 +29,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     // Two that were called dead and live would be a majority of their generation as soon as they hear each other, and
     // what they acknowledged would be lost: that operator's word was not true. One alone can do nothing.
     let lives = world.chance(0..=1) == 1;
-    world.measure_disaster();
-    for (at, name) in others.iter().enumerate() {
-        world.disturb(name);
-        world.inflict(if lives && at == 0 {
-            Fault::CutOff(name.clone())
-        } else {
-            Fault::LoseMachine(name.clone())
-        });
-    }
+    lose(&world, &others, lives);
     until(&world, "a refusal for want of proof", async || {
         let refused = post(&world, &survivor, json!({})).await.err()?;
         refused.contains("not proven dead").then_some(())

@@ -6,7 +6,7 @@ use kagero::cli::client::{Client, ClientError};
 use serde_json::{Value, json};
 
 use super::until;
-use crate::world::World;
+use crate::world::{Fault, World};
 
 /// The API's paths that scenarios use.
 pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -34,6 +34,19 @@ pub async fn formed(world: &World) -> String {
         (namespace.is_ok() && nodes == world.plan().nodes).then_some(leader)
     })
     .await
+}
+
+/// The disaster: these machines vanish at once; if the first lives, it is only cut off.
+pub fn lose(world: &World, machines: &[String], first_lives: bool) {
+    world.measure_disaster();
+    for (at, name) in machines.iter().enumerate() {
+        world.disturb(name);
+        world.inflict(if first_lives && at == 0 {
+            Fault::CutOff(name.clone())
+        } else {
+            Fault::LoseMachine(name.clone())
+        });
+    }
 }
 
 /// A leader other than this node.
