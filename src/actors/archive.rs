@@ -175,7 +175,7 @@ impl Archive {
         let snapshots = self.snapshots().await?;
         let rosters = self.rosters(roster::FOLDER).await?;
         let kept = snapshots.iter().map(|name| name.generation);
-        let mut kept = kept.chain(rosters.iter().map(|name| name.generation));
+        let mut kept = kept.chain(rosters.iter().map(|name| name.0.generation));
         Ok(kept.any(|kept| kept >= generation))
     }
 

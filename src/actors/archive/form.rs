@@ -12,6 +12,7 @@ use crate::store::{RestoreError, Revision, checksum};
 
 /// Where snapshots are kept.
 pub(super) const FOLDER: &str = "snapshots/";
+const SUFFIX: &str = ".kagero";
 
 const LENGTH_BYTES: usize = size_of::<u32>();
 const CHECKSUM_BYTES: usize = size_of::<u64>();
@@ -92,28 +93,38 @@ impl Header {
 impl Name {
     /// The object's name.
     pub fn path(&self) -> String {
+        self.path_in(FOLDER, SUFFIX)
+    }
+
+    /// From an object's name; `None` for whatever else is kept there.
+    pub fn parse(path: &str) -> Option<Self> {
+        Self::parse_in(FOLDER, SUFFIX, path)
+    }
+
+    /// The name of an object of this kind.
+    pub(super) fn path_in(&self, folder: &str, suffix: &str) -> String {
         let Self {
             generation,
             index,
             term,
             cluster,
         } = self;
-        format!("{FOLDER}{cluster:016x}/{generation:020}/{term:020}-{index:020}.kagero")
+        format!("{folder}{cluster:016x}/{generation:020}/{term:020}-{index:020}{suffix}")
     }
 
-    /// From an object's name; `None` for whatever else is kept there.
-    pub fn parse(path: &str) -> Option<Self> {
-        let mut parts = path.strip_prefix(FOLDER)?.split('/');
+    /// What [`Name::path_in`] made.
+    pub(super) fn parse_in(folder: &str, suffix: &str, path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix(folder)?.split('/');
         let cluster = u64::from_str_radix(parts.next()?, 16).ok()?;
         let generation = parts.next()?.parse().ok()?;
-        let (term, index) = parts.next()?.strip_suffix(".kagero")?.split_once('-')?;
+        let (term, index) = parts.next()?.strip_suffix(suffix)?.split_once('-')?;
         let name = Self {
             generation,
             index: index.parse().ok()?,
             term: term.parse().ok()?,
             cluster,
         };
-        (parts.next().is_none() && name.path() == path).then_some(name)
+        (parts.next().is_none() && name.path_in(folder, suffix) == path).then_some(name)
     }
 }
 

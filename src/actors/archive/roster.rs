@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::registration::{nodes, registered};
 use super::super::wire::Contact;
+use super::form::Name;
 use crate::raft::{Index, PeerId, Term};
 use crate::store::View;
 
@@ -77,16 +78,7 @@ impl From<Contact> for Listed {
 
 /// What a roster is called. Ordered by how new it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RosterName {
-    /// The generation.
-    pub generation: u64,
-    /// As of this entry.
-    pub index: Index,
-    /// Its term.
-    pub term: Term,
-    /// The cluster's id.
-    pub cluster: u64,
-}
+pub struct RosterName(pub Name);
 
 /// Everybody that a state knows: the registered nodes, and the members, who may be registered no more.
 pub fn listed<'a>(
@@ -102,12 +94,12 @@ pub fn listed<'a>(
 impl Roster {
     /// What it is called.
     pub fn name(&self) -> RosterName {
-        RosterName {
+        RosterName(Name {
             generation: self.generation,
             index: self.index,
             term: self.term,
             cluster: self.cluster,
-        }
+        })
     }
 
     /// As it is kept.
@@ -124,28 +116,12 @@ impl Roster {
 impl RosterName {
     /// The object's name.
     pub fn path(&self) -> String {
-        let Self {
-            generation,
-            index,
-            term,
-            cluster,
-        } = self;
-        format!("{FOLDER}{cluster:016x}/{generation:020}/{term:020}-{index:020}{SUFFIX}")
+        self.0.path_in(FOLDER, SUFFIX)
     }
 
     /// From an object's name; `None` for whatever else is kept there.
     pub fn parse(path: &str) -> Option<Self> {
-        let mut parts = path.strip_prefix(FOLDER)?.split('/');
-        let cluster = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let generation = parts.next()?.parse().ok()?;
-        let (term, index) = parts.next()?.strip_suffix(SUFFIX)?.split_once('-')?;
-        let name = Self {
-            generation,
-            index: index.parse().ok()?,
-            term: term.parse().ok()?,
-            cluster,
-        };
-        (parts.next().is_none() && name.path() == path).then_some(name)
+        Name::parse_in(FOLDER, SUFFIX, path).map(Self)
     }
 }
 
@@ -179,11 +155,11 @@ mod tests {
         ] {
             assert_eq!(RosterName::parse(other), None, "{other}");
         }
-        let later = RosterName {
+        let later = RosterName(Name {
             index: 41,
             term: 1,
-            ..name
-        };
+            ..name.0
+        });
         assert!(name < later, "a later entry is newer");
     }
 }
