@@ -58,6 +58,12 @@ pub enum Message {
         /// The read round of the append answered.
         round: u64,
     },
+    /// The follower's log agrees up to here, as it has said in this term, and so far it is committed. Not answered: the
+    /// answer to the next heartbeat says as much (`replication.rs`).
+    Committed {
+        /// Not above what the follower acknowledged.
+        index: Index,
+    },
     /// The follower lacks the entry before the first one sent, or has another there.
     AppendRefused {
         /// `prev` of the append refused.

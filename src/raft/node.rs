@@ -389,6 +389,7 @@ impl Raft {
                 entries,
             } => self.on_append(from, (prev, prev_term), commit, round, entries),
             Message::Appended { matched, round } => self.on_appended(from, matched, round),
+            Message::Committed { index } => self.on_committed(from, index),
             Message::AppendRefused {
                 prev,
                 hint,

@@ -2,7 +2,8 @@
 //!
 //! An append without entries is both heartbeat and consistency check: it names the entry before the next one to be
 //! sent, so a follower that missed something refuses it and is sent it again. Nothing here waits for one message
-//! before the next, except while a follower's log is still being found out (`progress.rs`).
+//! before the next, except while a follower's log is still being found out (`progress.rs`). That what a follower has
+//! is committed by now, it is told by the next append, or by a message that asks for no answer if there is none.
 
 use std::time::Duration;
 
@@ -37,13 +38,14 @@ impl Raft {
         Ok((first, self.out.term))
     }
 
-    /// Sends every member what its window allows, and an empty append where that alone carries news.
+    /// Sends every member what its window allows, and where that does not carry all news, what does.
     pub(super) fn replicate_all(&mut self) {
         self.for_each_line(|line| {
             line.send_entries();
-            if line.has_news() {
+            if line.progress.round_sent < line.round {
                 line.send_empty();
             }
+            line.send_committed();
         });
     }
 
@@ -128,6 +130,16 @@ impl Raft {
         }
     }
 
+    /// In this term the leader's log only grows and this peer's follows it, so what this peer once said agrees still does.
+    pub(super) fn on_committed(&mut self, from: PeerId, index: Index) {
+        self.follow(from);
+        assert!(
+            index <= self.log.last(),
+            "only what it acknowledged is said to be committed"
+        );
+        self.log.commit_to(index.max(self.log.commit()));
+    }
+
     pub(super) fn on_append_refused(
         &mut self,
         from: PeerId,
@@ -209,11 +221,13 @@ impl Line<'_> {
         spoken
     }
 
-    /// A read round, or a commit index that a member in step does not know yet.
-    fn has_news(&self) -> bool {
-        self.progress.round_sent < self.round
-            || (self.progress.commit_sent < self.log.commit()
-                && matches!(self.progress.state, State::Replicate))
+    /// Tells a member in step that more of what it has is committed.
+    fn send_committed(&mut self) {
+        let index = self.log.commit().min(self.progress.matched);
+        if self.progress.commit_sent < index && matches!(self.progress.state, State::Replicate) {
+            self.out.send(self.peer, Message::Committed { index });
+            self.progress.commit_sent = index;
+        }
     }
 
     /// Takes an unanswered probe for lost, unless the member has been silent for long: it may never read the entries.

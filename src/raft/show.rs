@@ -40,6 +40,7 @@ fn message(message: &Message) -> String {
         Message::Appended { matched, round } => {
             format!("Appended {matched}{}", shown_round(*round))
         }
+        Message::Committed { index } => format!("Committed {index}"),
         Message::AppendRefused {
             prev,
             hint,

@@ -138,6 +138,16 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     ),
     one(
+        "told_beyond_acknowledged",
+        "a leader calls committed what a follower was sent, not what it has",
+        500,
+        &[(
+            REPLICATION,
+            "let index = self.log.commit().min(self.progress.matched);",
+            "let index = self.log.commit().min(self.progress.next - 1);",
+        )],
+    ),
+    one(
         "counts_sent_as_held",
         "what was sent counts as acknowledged",
         100,
