@@ -4,6 +4,7 @@
 //! told to the raft peer as a sign that the process is gone; silence is not.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::env::entropy::Entropy;
 use crate::env::frames::{Backoff, Inbox, Outbox, SendError};
 use crate::env::network::Network;
 use crate::raft::{Envelope, PeerId};
+use notices::{NOTICE_MS_MAX, Notices};
+
+mod notices;
 
 /// The longest rest between two attempts to dial: a healed partition must not wait long for its leader.
 const REST_MS_MAX: u64 = 400;
@@ -49,6 +53,10 @@ pub struct Peers {
     gone: Recipient<PeerGone>,
     lines: BTreeMap<PeerId, Line>,
     epochs: u64,
+    /// While it holds something, a timer is set that sends it. At most one, and it outlives what it was set for: else
+    /// every write would set one.
+    notices: Notices,
+    notices_due: bool,
 }
 
 /// A connection ended.
@@ -75,6 +83,8 @@ impl Peers {
             gone,
             lines: BTreeMap::new(),
             epochs: 0,
+            notices: Notices::default(),
+            notices_due: false,
         }
     }
 
@@ -142,22 +152,44 @@ impl Peers {
         });
     }
 
+    /// Sends what was held back to those who are connected; nobody is dialled for it.
+    fn send_notices(&mut self) {
+        self.notices_due = false;
+        for (peer, word) in self.notices.take() {
+            if let Some(State::Open(outbox)) = self.lines.get(&peer).map(|line| &line.state) {
+                transmit(peer, outbox, vec![word]);
+            }
+        }
+    }
+
+    /// The line to a peer. Its contact is read once: it never changes for an incarnation.
+    fn line_to(&mut self, peer: PeerId, contact: &[u8]) -> Result<&mut Line, serde_json::Error> {
+        match self.lines.entry(peer) {
+            Entry::Occupied(line) => Ok(line.into_mut()),
+            Entry::Vacant(vacant) => {
+                let address = Contact::decode(contact)?.address;
+                self.epochs += 1;
+                Ok(vacant.insert(Line {
+                    address,
+                    epoch: self.epochs,
+                    state: State::Idle,
+                    backoff: Backoff::default(),
+                }))
+            }
+        }
+    }
+
     fn send(
         &mut self,
         peer: PeerId,
-        contact: &Contact,
+        contact: &[u8],
         envelopes: Vec<Envelope>,
         ctx: &mut Context<Self>,
     ) {
-        self.epochs += 1;
-        let epoch = self.epochs;
-        let fresh = || Line {
-            address: contact.address.clone(),
-            epoch,
-            state: State::Idle,
-            backoff: Backoff::default(),
+        let line = match self.line_to(peer, contact) {
+            Ok(line) => line,
+            Err(error) => return tracing::warn!(%peer, %error, "a member's contact cannot be read"),
         };
-        let line = self.lines.entry(peer).or_insert_with(fresh);
         match &mut line.state {
             State::Open(outbox) => transmit(peer, outbox, envelopes),
             State::Connecting { latest } => *latest = envelopes,
@@ -197,13 +229,18 @@ impl Handler<SendEnvelopes> for Peers {
             by_peer.entry(envelope.to).or_default().push(envelope);
         }
         for (peer, envelopes) in by_peer {
-            match contacts.get(&peer).map(|bytes| Contact::decode(bytes)) {
-                Some(Ok(contact)) => self.send(peer, &contact, envelopes, ctx),
-                Some(Err(error)) => {
-                    tracing::warn!(%peer, %error, "a member's contact cannot be read");
-                }
-                None => tracing::debug!(%peer, "a message to one who is no member any more"),
+            let envelopes = self.notices.sift(peer, envelopes);
+            if envelopes.is_empty() {
+                continue;
             }
+            let Some(contact) = contacts.get(&peer) else {
+                tracing::debug!(%peer, "a message to one who is no member any more");
+                continue;
+            };
+            self.send(peer, contact, envelopes, ctx);
+        }
+        if !self.notices.is_empty() && !std::mem::replace(&mut self.notices_due, true) {
+            ctx.run_later(NOTICE_MS_MAX, |peers, _| peers.send_notices());
         }
     }
 }
@@ -255,7 +292,11 @@ impl Handler<Disconnected> for Peers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::actors::dial::greet;
+    use crate::actors::testing::host::contact;
     use crate::actors::testing::network::Wires;
     use crate::env::frames;
     use crate::raft::{ClusterId, Entry, Message, Payload};
@@ -306,5 +347,54 @@ mod tests {
             }
         }
         assert!(received == sent);
+    }
+
+    struct Nobody;
+
+    impl Actor for Nobody {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<PeerGone> for Nobody {
+        type Result = ();
+
+        fn handle(&mut self, gone: PeerGone, _: &mut Self::Context) {
+            panic!("{gone:?}");
+        }
+    }
+
+    #[actix::test]
+    async fn word_of_what_is_committed_goes_by_itself_if_no_append_follows() {
+        let network = Wires::default().network();
+        let to = contact(2);
+        let mut listener = network.listen(&to.address).await.unwrap();
+        let own = Introduction {
+            id: PeerId(1),
+            contact: contact(1).encode(),
+        };
+        let gone = Nobody.start().recipient();
+        let peers = Peers::new(own, network, Entropy::from_seed(1), gone).start();
+        let contacts = Arc::new(BTreeMap::from([(PeerId(2), to.encode())]));
+        let send = |envelope| {
+            peers.do_send(SendEnvelopes {
+                envelopes: vec![envelope],
+                contacts: contacts.clone(),
+            });
+        };
+        let append = envelope(1);
+        send(append.clone());
+        let stream = listener.accept().await.unwrap().0;
+        let mut greeted = greet(stream).await.unwrap();
+        let mut next = async || match greeted.inbox.next().await {
+            Some(Ok(FromDialler::Raft(envelopes))) => envelopes,
+            other => panic!("{other:?}"),
+        };
+        assert!(next().await == [append.clone()]);
+        let word = Envelope {
+            message: Message::Committed { index: 1 },
+            ..append
+        };
+        send(word.clone());
+        assert_eq!(next().await, [word]);
     }
 }

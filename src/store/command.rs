@@ -3,7 +3,12 @@
 //! What a replica does not understand it must not apply, and skipping it would make it diverge. So an unknown version,
 //! operation *or field* is an error, on which the caller halts the replica.
 
+use std::io::ErrorKind::UnexpectedEof;
+
 use bytes::Bytes;
+use rmp_serde::decode;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{Command, Operation};
 
@@ -29,8 +34,8 @@ pub enum CommandError {
     #[error("unreadable command: {0}")]
     Unreadable(#[from] rmp_serde::decode::Error),
     /// Something follows the command.
-    #[error("{0} bytes follow the command")]
-    TrailingBytes(usize),
+    #[error("bytes follow the command")]
+    Trailing,
 }
 
 impl Command {
@@ -56,15 +61,18 @@ impl Command {
 
     /// Reads what [`Self::encode`] wrote. Values are copied, so that none keeps the log entry it came in alive.
     pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
-        let (&version, mut body) = bytes.split_first().ok_or(CommandError::Empty)?;
+        let (&version, body) = bytes.split_first().ok_or(CommandError::Empty)?;
         if version != COMMAND_VERSION {
             return Err(CommandError::UnknownVersion(version));
         }
-        let command = rmp_serde::from_read(&mut body)?;
-        if !body.is_empty() {
-            return Err(CommandError::TrailingBytes(body.len()));
+        let mut reader = rmp_serde::Deserializer::from_read_ref(body);
+        let command = Self::deserialize(&mut reader)?;
+        match IgnoredAny::deserialize(&mut reader) {
+            Err(decode::Error::InvalidMarkerRead(end)) if end.kind() == UnexpectedEof => {
+                Ok(command)
+            }
+            _ => Err(CommandError::Trailing),
         }
-        Ok(command)
     }
 }
 
@@ -108,10 +116,7 @@ mod tests {
         let mut later = written(&command(json!({"Delete": {"key": "a"}})));
         later.push(0);
         let refused = Command::decode(&later).unwrap_err();
-        assert!(
-            matches!(refused, CommandError::TrailingBytes(1)),
-            "{refused}"
-        );
+        assert!(matches!(refused, CommandError::Trailing), "{refused}");
         later[0] = COMMAND_VERSION + 1;
         let refused = Command::decode(&later).unwrap_err();
         assert!(

@@ -7,11 +7,15 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
 use tokio::time::Instant;
+
+/// How many different values there are.
+const STREAM_BYTES: usize = 1 << 16;
 
 /// A future of this thread.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
@@ -62,16 +66,21 @@ impl Shape {
         format!("bench/key/{:010}", place % self.keys)
     }
 
-    /// A value of the shape; bytes that no store compresses.
+    /// A value of the shape: a piece of one stream of bytes that no store compresses, so that to make it costs nothing.
     pub fn value(&self, turn: u64) -> Bytes {
-        let mut state = turn | 1;
-        let bytes = (0..self.value_bytes).map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
+        static STREAM: OnceLock<Bytes> = OnceLock::new();
+        let stream = STREAM.get_or_init(|| {
+            let mut state = 1_u64;
+            let bytes = (0..self.value_bytes + STREAM_BYTES).map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state as u8
+            });
+            bytes.collect()
         });
-        bytes.collect()
+        let start = turn as usize % STREAM_BYTES;
+        stream.slice(start..start + self.value_bytes)
     }
 }
 
