@@ -221,10 +221,18 @@ impl Line<'_> {
         spoken
     }
 
-    /// Tells a member in step that more of what it has is committed.
+    /// Tells a member in step that more of what it has is committed. Who is left out is told so at once, by an append
+    /// after all that it was sent: nobody waits for its answer, and until it knows it might stand for election.
     fn send_committed(&mut self) {
-        let index = self.log.commit().min(self.progress.matched);
-        if self.progress.commit_sent < index && matches!(self.progress.state, State::Replicate) {
+        let commit = self.log.commit();
+        if self.progress.commit_sent >= commit || !matches!(self.progress.state, State::Replicate) {
+            return;
+        }
+        if !self.log.configuration().is_member(self.peer) {
+            return self.send_empty();
+        }
+        let index = commit.min(self.progress.matched);
+        if self.progress.commit_sent < index {
             self.out.send(self.peer, Message::Committed { index });
             self.progress.commit_sent = index;
         }

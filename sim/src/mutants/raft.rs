@@ -143,8 +143,8 @@ pub const MUTANTS: &[Mutant] = &[
         500,
         &[(
             REPLICATION,
-            "let index = self.log.commit().min(self.progress.matched);",
-            "let index = self.log.commit().min(self.progress.next - 1);",
+            "let index = commit.min(self.progress.matched);",
+            "let index = commit.min(self.progress.next - 1);",
         )],
     ),
     one(
