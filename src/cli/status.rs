@@ -10,12 +10,15 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, ValueEnum};
 use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
 use super::{edges, kubeconfig};
 use crate::actors::messages::{ClusterStatus, RecoveryRecord, RestoreRecord, SnapshotStatus};
+use crate::resource::nodes::eviction;
 
 pub(super) const EXAMPLES: &str = "Examples:
   kagero status                                  of the current context's cluster
@@ -66,7 +69,23 @@ struct Overview {
 struct NodeLine {
     name: String,
     ready: bool,
+    /// Whether new pods may be placed there: it is not cordoned.
+    schedulable: bool,
+    /// When its machine may be taken away, if that is announced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eviction: Option<Timestamp>,
     pods: u64,
+}
+
+impl NodeLine {
+    /// Whether new pods may come, in words.
+    fn placing(&self) -> String {
+        match (self.eviction, self.schedulable) {
+            (Some(deadline), _) => format!("no: its machine ends at {deadline:.0}"),
+            (None, false) => "no: cordoned".to_owned(),
+            (None, true) => "yes".to_owned(),
+        }
+    }
 }
 
 impl StatusArgs {
@@ -148,8 +167,11 @@ fn summarise(cluster: ClusterStatus, nodes: &[Value], pods: &[Value]) -> Overvie
             .as_str()
             .unwrap_or_default()
             .to_owned();
+        let typed: Option<Node> = serde_json::from_value(node.clone()).ok();
         NodeLine {
             ready: condition(node, "Ready"),
+            schedulable: node["spec"]["unschedulable"] != true,
+            eviction: typed.and_then(|node| Some(eviction(&node)?.deadline)),
             pods: on(&name),
             name,
         }
@@ -218,10 +240,11 @@ fn render(overview: &Overview) -> String {
             &format!("{} ms", member.silent_ms),
         ]);
     }
-    let mut nodes = table(&["NODE", "READY", "PODS"]);
+    let mut nodes = table(&["NODE", "READY", "PODS", "PLACING"]);
     for node in &overview.nodes {
         let ready = if node.ready { "yes" } else { "no" };
-        nodes.add_row([node.name.as_str(), ready, &node.pods.to_string()]);
+        let (pods, placing) = (node.pods.to_string(), node.placing());
+        nodes.add_row([node.name.as_str(), ready, &pods, &placing]);
     }
     let phases = overview
         .pods
@@ -304,6 +327,7 @@ mod tests {
 
     use super::*;
     use crate::actors::messages::MemberStatus;
+    use crate::resource::nodes::{EVICTION, Eviction, INCARNATION};
 
     fn example() -> Overview {
         let member = MemberStatus {
@@ -330,9 +354,17 @@ mod tests {
             members: vec![member],
         };
         let ready = json!([{"type": "Ready", "status": "True"}]);
+        let announced = Eviction {
+            incarnation: "0a".into(),
+            since: "2026-01-01T00:00:00.5Z".parse().unwrap(),
+            deadline: "2026-01-01T00:00:30.5Z".parse().unwrap(),
+        };
+        let announced = json!({INCARNATION: "0a", EVICTION: announced.encode()});
         let nodes = [
             json!({"metadata": {"name": "n1"}, "status": {"conditions": ready}}),
             json!({"metadata": {"name": "n2"}}),
+            json!({"metadata": {"name": "n3"}, "spec": {"unschedulable": true}}),
+            json!({"metadata": {"name": "n4", "annotations": announced}, "spec": {"unschedulable": true}}),
         ];
         let pods = [
             json!({"spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}),
@@ -356,8 +388,11 @@ mod tests {
                 .any(|line| line.starts_with(&["n1", "leader", "00000000000000aa"])),
             "{text}"
         );
-        assert!(lines.contains(&vec!["n1", "yes", "2"]), "{text}");
-        assert!(lines.contains(&vec!["n2", "no", "0"]), "{text}");
+        assert!(lines.contains(&vec!["n1", "yes", "2", "yes"]), "{text}");
+        assert!(lines.contains(&vec!["n2", "no", "0", "yes"]), "{text}");
+        assert!(text.contains("no: cordoned\n"), "{text}");
+        let end = "no: its machine ends at 2026-01-01T00:00:30Z\n";
+        assert!(text.contains(end), "{text}");
         assert!(text.ends_with("pods: 1 Pending, 2 Running\n"), "{text}");
     }
 
@@ -418,8 +453,9 @@ mod tests {
         assert_eq!(value["members"][0]["silentMs"], 0);
         assert_eq!(
             value["nodes"][1],
-            json!({"name": "n2", "ready": false, "pods": 0})
+            json!({"name": "n2", "ready": false, "schedulable": true, "pods": 0})
         );
+        assert_eq!(value["nodes"][3]["eviction"], "2026-01-01T00:00:30.5Z");
         assert_eq!(value["pods"]["Running"], 2);
     }
 
