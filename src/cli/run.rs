@@ -260,7 +260,7 @@ impl RunArgs {
         let mut ended = node.ended.clone();
         let ending = async {
             match ended.wait_for(Option::is_some).await {
-                Ok(reason) => *reason,
+                Ok(reason) => reason.clone(),
                 Err(_) => std::future::pending().await,
             }
         };
@@ -277,7 +277,7 @@ impl RunArgs {
         }
         match reason {
             None => Ok(()),
-            Some(reason) => Err(anyhow::anyhow!("{reason}: it must be started again")),
+            Some(reason) => Err(anyhow::anyhow!("{reason}")),
         }
     }
 

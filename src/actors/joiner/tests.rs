@@ -128,6 +128,32 @@ async fn a_seed_that_belongs_nowhere() {
     }
 }
 
+/// Their cluster would take each of them for the other's next process.
+#[actix::test]
+async fn seeds_of_one_name_found_nothing_and_say_so() {
+    let empty = |seed: u16, id| (seed, id, None, false);
+    let mut said = answers(&[empty(1, 1), empty(2, 22), empty(3, 3)]);
+    said.get_mut(&contact(3).address).unwrap().contact.name = contact(1).name;
+    let refused = |joiner: &Joiner| match joiner.next(&said) {
+        Next::Refuse(refused) => refused,
+        other => panic!("{other:?}"),
+    };
+    let (one, three) = (contact(1).address, contact(3).address);
+    for me in 1..=3 {
+        let refused = refused(&joiner(me));
+        for named in ["\"n1\"", &one, &three] {
+            assert!(refused.contains(named), "{refused}");
+        }
+    }
+    let mut joiner = joiner(1);
+    joiner.founding = Some(attempt());
+    refused(&joiner);
+    let same = said[&one].clone();
+    said.insert(three, same);
+    joiner.founding = None;
+    assert_eq!(joiner.next(&said), Next::Found, "one seed of two addresses");
+}
+
 #[actix::test]
 async fn a_member_introduces_itself_to_its_own_cluster_only() {
     let joiner = joiner(1);
