@@ -77,15 +77,21 @@ pub enum FormRefused {
     Otherwise(&'static str),
 }
 
-/// What is this node's cluster?
+/// What part has this node in a cluster?
 #[derive(Message)]
-#[rtype(result = "Option<ClusterId>")]
-pub struct WhichCluster;
+#[rtype(result = "Part")]
+pub struct WhatPart;
 
-/// Has a leader called for an earlier incarnation of this node lately?
-#[derive(Message)]
-#[rtype(result = "bool")]
-pub struct WasCalled;
+/// A node's part in a cluster, all at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its cluster.
+    pub cluster: Option<ClusterId>,
+    /// It has none, and a leader has called for an earlier incarnation of it lately.
+    pub called: bool,
+    /// It has none, and is about to begin one.
+    pub founds: bool,
+}
 
 /// Where is the API of a node that holds a replica? Asks the seeds. Never this node's own.
 #[derive(Message)]
@@ -149,6 +155,8 @@ enum Next {
     Found,
     /// Begin another attempt to found: nobody who took part in the last one is left.
     FoundAnew,
+    /// Give such an attempt up: another node is about to begin a cluster.
+    Yield,
     /// Two of the seeds have this name, where a cluster was to be founded.
     Refuse(String),
     /// Ask again later.
@@ -282,6 +290,11 @@ impl Joiner {
         }
         let all_answered = have_answered(&self.introduction.seeds, identities);
         let all_empty = identities.values().all(|who| who.cluster.is_none());
+        // What another has claimed it may begin long after others have seen the claim: its store was slow to answer.
+        let others = identities.values().any(|who| who.founds && who.id != own);
+        if others && self.founding.is_none() {
+            return Next::Wait;
+        }
         if self.introduction.init {
             let waited = self.started.elapsed() >= Duration::from_millis(INIT_PATIENCE_MS);
             let decided = all_answered || waited;
@@ -301,6 +314,7 @@ impl Joiner {
         };
         match (&self.founding, shared_name(identities)) {
             (Some(attempt), _) if !(all_answered && all_empty && replaced(attempt)) => Next::Found,
+            (Some(_), _) if others => Next::Yield,
             (_, Some(refused)) => Next::Refuse(refused),
             (Some(_), None) => Next::FoundAnew,
             (None, None) if founds && all_answered && all_empty => Next::Found,
@@ -399,6 +413,10 @@ impl Handler<Asked> for Joiner {
             Next::FoundAnew => {
                 self.founding = None;
                 self.begin(Some(&identities), ctx);
+            }
+            Next::Yield => {
+                self.founding = None;
+                self.busy = false;
             }
             Next::Found => self.begin(Some(&identities), ctx),
             Next::FoundAlone => self.begin(None, ctx),
@@ -515,19 +533,17 @@ impl Handler<FindApis> for Joiner {
     }
 }
 
-impl Handler<WasCalled> for Joiner {
-    type Result = bool;
+impl Handler<WhatPart> for Joiner {
+    type Result = MessageResult<WhatPart>;
 
-    fn handle(&mut self, _: WasCalled, _: &mut Self::Context) -> Self::Result {
-        self.cluster().is_none() && self.called_by().is_some()
-    }
-}
-
-impl Handler<WhichCluster> for Joiner {
-    type Result = MessageResult<WhichCluster>;
-
-    fn handle(&mut self, _: WhichCluster, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.cluster())
+    fn handle(&mut self, _: WhatPart, _: &mut Self::Context) -> Self::Result {
+        let cluster = self.cluster();
+        let claims = self.restoring.as_ref().is_some_and(Restoring::claims);
+        MessageResult(Part {
+            cluster,
+            called: cluster.is_none() && self.called_by().is_some(),
+            founds: cluster.is_none() && (claims || self.founding.is_some()),
+        })
     }
 }
 

@@ -53,6 +53,7 @@ fn answers(said: &[(u16, u64, Option<u64>, bool)]) -> BTreeMap<String, Identity>
                 apis,
                 members: Vec::new(),
                 called: false,
+                founds: false,
             },
         )
     };
@@ -295,6 +296,30 @@ async fn nobody_founds_beside_a_cluster_whose_leader_called() {
     assert_eq!(joiner.next(&all_empty), Next::Found);
 }
 
+/// It was seen idle, and had claimed what it then began.
+#[actix::test]
+async fn nobody_founds_beside_one_who_is_about_to() {
+    tokio::time::pause();
+    let empty = |seed: u16| (seed, u64::from(seed), None, false);
+    let mut said = answers(&[empty(1), empty(2), empty(3)]);
+    said.get_mut(&contact(3).address).unwrap().founds = true;
+    let mut joiner = joiner(1);
+    assert_eq!(joiner.next(&said), Next::Wait);
+    joiner.introduction.init = true;
+    tokio::time::advance(Duration::from_millis(INIT_PATIENCE_MS)).await;
+    assert_eq!(joiner.next(&said), Next::Wait, "not alone either");
+    joiner.introduction.init = false;
+    joiner.founding = Some(attempt());
+    assert_eq!(joiner.next(&said), Next::Found, "it goes on with its own");
+    said.get_mut(&contact(2).address).unwrap().id = PeerId(22);
+    assert_eq!(joiner.next(&said), Next::Yield, "which is of no use");
+    said.get_mut(&contact(3).address).unwrap().founds = false;
+    said.get_mut(&contact(1).address).unwrap().founds = true;
+    assert_eq!(joiner.next(&said), Next::FoundAnew, "that is itself");
+    let part = joiner.start().send(WhatPart).await.unwrap();
+    assert!(part.founds, "and says so");
+}
+
 /// Its leader reached one seed in time, and not the founder.
 #[actix::test]
 async fn a_seed_that_was_called_helps_nobody_to_found() {
@@ -317,10 +342,10 @@ async fn a_seed_that_was_called_helps_nobody_to_found() {
             configuration,
         }
     };
-    assert!(called.send(WasCalled).await.unwrap());
+    assert!(called.send(WhatPart).await.unwrap().called);
     assert!(called.send(form()).await.unwrap().is_err());
     tokio::time::sleep(Duration::from_millis(CALL_LASTS_MS)).await;
-    assert!(!called.send(WasCalled).await.unwrap(), "it lapses");
+    assert!(!called.send(WhatPart).await.unwrap().called, "it lapses");
     assert!(called.send(form()).await.unwrap().is_ok());
 }
 
