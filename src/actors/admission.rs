@@ -89,6 +89,7 @@ mod tests {
     const HOLDER: PeerId = PeerId(1);
     const NEWCOMER: PeerId = PeerId(2);
 
+    #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
     #[derive(Clone, Copy)]
     struct Case {
         same_machine: bool,
@@ -125,77 +126,74 @@ mod tests {
         (code, holder.is_to_be_asked(&asking))
     }
 
+    const RESTART: Case = Case {
+        same_machine: true,
+        same_address: true,
+        again: false,
+        leads: false,
+        heard: true,
+        occupant: None,
+    };
+    /// On its machine, at another address.
+    const BESIDE: Case = Case {
+        same_address: false,
+        ..RESTART
+    };
+    const ELSEWHERE: Case = Case {
+        same_machine: false,
+        ..BESIDE
+    };
+    /// One that was admitted before.
+    const BACK: Case = Case {
+        again: true,
+        ..RESTART
+    };
+
+    /// This, where another process answers at the holder's address.
+    fn answers(case: Case, id: PeerId) -> Case {
+        let occupant = Some(id);
+        Case { occupant, ..case }
+    }
+
     #[test]
-    fn a_name_is_its_living_holders() {
-        let restart = Case {
-            same_machine: true,
-            same_address: true,
-            again: false,
-            leads: false,
-            heard: true,
-            occupant: None,
+    fn a_living_holder_keeps_its_name() {
+        let leader = Case {
+            leads: true,
+            ..RESTART
         };
-        let moved = Case {
-            same_address: false,
-            ..restart
-        };
-        let replaced = Case {
-            same_machine: false,
-            ..moved
-        };
-        let back = Case {
-            again: true,
-            ..restart
-        };
-        let answers = |case, id| Case {
-            occupant: Some(id),
-            ..case
+        let silent = Case {
+            heard: false,
+            ..ELSEWHERE
         };
         let cases = [
-            ("a restart in place asks nobody", restart, (0, false)),
+            ("a restart in place asks nobody", RESTART, (0, false)),
+            ("the leader's name is its own", leader, (403, false)),
+            ("a restart at another address", BESIDE, (0, true)),
+            ("a second process", answers(BESIDE, HOLDER), (403, true)),
             (
-                "the leader's name is its own",
-                Case {
-                    leads: true,
-                    ..restart
-                },
-                (403, false),
-            ),
-            ("a restart at another address", moved, (0, true)),
-            (
-                "a second process beside it",
-                answers(moved, HOLDER),
-                (403, true),
-            ),
-            (
-                "a third lives at its address",
-                answers(moved, PeerId(3)),
+                "a third in its place",
+                answers(BESIDE, PeerId(3)),
                 (0, true),
             ),
-            ("a machine beside it", replaced, (403, false)),
-            (
-                "a machine in its place",
-                Case {
-                    heard: false,
-                    ..replaced
-                },
-                (0, false),
-            ),
-            ("the holder took over", answers(back, HOLDER), (410, true)),
-            ("and died since", back, (410, true)),
-            (
-                "a store of the past names one before",
-                answers(back, NEWCOMER),
-                (0, true),
-            ),
-            (
-                "on another machine",
-                Case {
-                    again: true,
-                    ..replaced
-                },
-                (410, false),
-            ),
+            ("another machine", ELSEWHERE, (403, false)),
+            ("a machine in its place", silent, (0, false)),
+        ];
+        for (what, case, expected) in cases {
+            assert_eq!(judged(case), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn whoever_comes_back_to_a_name_that_was_taken_over_is_superseded() {
+        let elsewhere = Case {
+            again: true,
+            ..ELSEWHERE
+        };
+        let cases = [
+            ("the holder lives", answers(BACK, HOLDER), (410, true)),
+            ("it died since", BACK, (410, true)),
+            ("on another machine", elsewhere, (410, false)),
+            ("it lives in its place", answers(BACK, NEWCOMER), (0, true)),
         ];
         for (what, case, expected) in cases {
             assert_eq!(judged(case), expected, "{what}");

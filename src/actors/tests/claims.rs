@@ -133,8 +133,7 @@ async fn nobody_goes_on_after_a_claim_that_may_be_begun_yet() {
         seeds: seeds(&[2]),
         ..options(2)
     };
-    let late = Duration::from_secs(18);
-    shelf.answers_after.set(late);
+    shelf.answers_after.set(Duration::from_secs(18));
     let founder = start(&wires, &shelf, own, 2).await;
     eventually("a claim", || claim(&shelf, 0).is_some()).await;
     shelf.answers_after.set(Duration::ZERO);
@@ -143,7 +142,7 @@ async fn nobody_goes_on_after_a_claim_that_may_be_begun_yet() {
         ..options(1)
     };
     let other = start(&wires, &shelf, more, 1).await;
-    sleep(late - Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(17)).await;
     assert_eq!((generation(&founder), generation(&other)), (None, None));
     eventually("it begins", || founder.leads()).await;
     eventually("the other joins", || generation(&other) == Some(0)).await;

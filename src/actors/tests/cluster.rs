@@ -4,9 +4,11 @@ use actix::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::restore;
 use crate::actors::caller::{Caller, Place};
 use crate::actors::testing::host::{Host, contact, env, eventually, obtain, options, peer_address};
 use crate::actors::testing::network::Wires;
+use crate::actors::testing::objects::Shelf;
 use crate::actors::wire::{Answer, Call};
 use crate::cli::client::Client;
 use crate::node::Options;
@@ -317,6 +319,33 @@ async fn a_superseded_process_ends_and_does_not_take_its_name_back() {
         assert_eq!(holder(&client, "n4").await, expected);
     }
     assert_eq!(*second.node.ended.borrow(), None);
+}
+
+/// What was restored names the process before it, which is dead: it lives in its place.
+#[actix::test]
+async fn a_living_process_gets_its_name_from_a_store_that_is_older() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let mut worker = options(4);
+    worker.may_vote = false;
+    let before = Host::start(&wires, worker.clone(), 4).await;
+    let hosts = restore::three(&wires, &shelf, 0).await;
+    let client = hosts[0].client(&wires);
+    obtain_holder(&client, "n4", &before.node.id.to_string()).await;
+    let written = restore::write(&client, "kept").await;
+    restore::kept_since(&shelf, written).await;
+    // From now on nothing is kept.
+    shelf.broken.set(true);
+    drop(before);
+    let worker = Host::start(&wires, worker, 44).await;
+    let own = worker.node.id.to_string();
+    obtain_holder(&client, "n4", &own).await;
+    drop(hosts);
+    shelf.broken.set(false);
+    let hosts = restore::three(&wires, &shelf, 100).await;
+    assert_eq!(restore::generation(&hosts[0]), Some(1));
+    obtain_holder(&hosts[0].client(&wires), "n4", &own).await;
+    assert_eq!(*worker.node.ended.borrow(), None);
 }
 
 #[actix::test]
