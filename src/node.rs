@@ -104,8 +104,8 @@ pub struct Node {
     pub figures: RaftMetrics,
     /// What its API's watches are made of.
     pub watch: Recipient<Watch>,
-    /// Why this process must end and be started again, once it must.
-    pub ended: watch::Receiver<Option<&'static str>>,
+    /// Why this process must end, once it must.
+    pub ended: watch::Receiver<Option<String>>,
     leave: Recipient<Leave>,
     keep: Option<Recipient<SaveNow>>,
 }
@@ -238,7 +238,7 @@ struct Parts {
     figures: RaftMetrics,
     known: watch::Receiver<Option<Known>>,
     cluster: watch::Receiver<Option<ClusterId>>,
-    ended: watch::Receiver<Option<&'static str>>,
+    ended: watch::Receiver<Option<String>>,
     keep: Option<Recipient<SaveNow>>,
 }
 
@@ -283,8 +283,9 @@ impl Consensus {
             let front = front.telling_of(kept_status).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
             let cloud = env.cloud.clone();
-            let membership =
-                Membership::new(own.id, peer.clone(), submit.clone(), voters, cloud).start();
+            let (asked, write) = (caller.clone(), submit.clone());
+            let membership = Membership::new(own.id, peer.clone(), write, asked, voters, cloud);
+            let membership = membership.start();
             let informer = informer(env, submit.clone(), peer.clone(), objects);
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
             leader_team.push(keepers::manifests(env, options, &submit, &peer));

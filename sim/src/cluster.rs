@@ -146,11 +146,11 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     truth::tap(world.clone(), name.clone(), node.watch, node.known).await;
     let mut ended = node.ended;
     let reason = match ended.wait_for(Option::is_some).await {
-        Ok(reason) => *reason,
+        Ok(reason) => reason.clone(),
         Err(_) => None,
     };
     if let Some(reason) = reason {
-        world.end_itself(&name, reason);
+        world.end_itself(&name, &reason);
         // Its supervisor starts the next.
         world.inflict(Fault::RestartProcess(name));
     }

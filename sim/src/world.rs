@@ -147,7 +147,7 @@ struct Inner {
     disturbed: RefCell<BTreeSet<String>>,
     workload_changes: Cell<bool>,
     storm: Cell<Storm>,
-    ends: RefCell<Vec<(String, &'static str)>>,
+    ends: RefCell<Vec<(String, String)>>,
     coverage: RefCell<Coverage>,
     history: RefCell<History>,
     truth: RefCell<Truth>,
@@ -559,13 +559,13 @@ impl World {
     }
 
     /// A process ended itself.
-    pub(crate) fn end_itself(&self, machine: &str, reason: &'static str) {
+    pub(crate) fn end_itself(&self, machine: &str, reason: &str) {
         let mut ends = self.inner.ends.borrow_mut();
-        ends.push((machine.to_owned(), reason));
+        ends.push((machine.to_owned(), reason.to_owned()));
     }
 
     /// Processes that ended themselves since the last call, with what they said.
-    pub(crate) fn take_ends(&self) -> Vec<(String, &'static str)> {
+    pub(crate) fn take_ends(&self) -> Vec<(String, String)> {
         self.inner.ends.take()
     }
 

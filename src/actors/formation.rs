@@ -122,6 +122,20 @@ pub(super) fn have_answered(seeds: &[String], identities: &BTreeMap<String, Iden
     seeds.iter().all(|seed| identities.contains_key(seed))
 }
 
+/// What is wrong where two seeds have one name: only one of them could be a node, and a cluster of both would take each
+/// for the other's next process.
+pub(super) fn shared_name(identities: &BTreeMap<String, Identity>) -> Option<String> {
+    let mut named: BTreeMap<&str, &Identity> = BTreeMap::new();
+    identities.values().find_map(|who| {
+        let Contact { name, address, .. } = &who.contact;
+        let first = *named.entry(name).or_insert(who);
+        (first.id != who.id).then(|| {
+            let other = &first.contact.address;
+            format!("the processes at {other} and {address} have one node name, {name:?}: each needs its own --name")
+        })
+    })
+}
+
 /// Founders without whom nobody can be elected.
 pub(super) fn majority(configuration: &Configuration) -> usize {
     configuration.voters.len() / 2 + 1

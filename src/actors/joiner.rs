@@ -1,8 +1,9 @@
 //! How a process finds its cluster: it asks the seeds, joins the cluster they know, or helps to found one.
 //!
 //! A new cluster is founded only when every seed answers, every one is empty and no leader calls for a while, or when the
-//! operator says `--init`; the founder is the first seed in order of address. Afterwards the joiner makes sure that this incarnation stays
-//! registered: a node that hears no leader for a while introduces itself again.
+//! operator says `--init`; the founder is the first seed in order of address. Seeds of which two have one name found
+//! nothing: which of them has it wrongly, their operator knows, and until then each says so. Afterwards the joiner makes
+//! sure that this incarnation stays registered: a node that hears no leader for a while introduces itself again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,15 +14,16 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::caller::{Caller, Place};
-use super::formation::{Patience, ask_who, have_answered};
+use super::caller::Caller;
+use super::formation::{Patience, ask_who, have_answered, shared_name};
 use super::raft_peer::TakePart;
-use super::wire::{Answer, Call, Contact, Identity};
+use super::wire::{Contact, Identity};
 use crate::env::entropy::Entropy;
 use crate::raft::{ClusterId, Configuration, PeerId};
 use restoring::Restoring;
 
 mod founding;
+mod joining;
 mod living;
 mod preparation;
 pub mod restoring;
@@ -30,8 +32,6 @@ pub mod restoring;
 const INIT_PATIENCE_MS: u64 = 5_000;
 /// Between two rounds of asking the seeds.
 const ROUND_MS: u64 = 250;
-/// Admission writes a Node object through Raft, so it may take an election.
-const ADMIT_MS_MAX: u64 = 5_000;
 /// A leader that called for an earlier process of this node calls again every 2 s at most, and the next one as soon as it
 /// is elected. After so long without a call, three times what a node's silence may last, its cluster is taken for dead.
 const CALL_LASTS_MS: u64 = 30_000;
@@ -77,15 +77,21 @@ pub enum FormRefused {
     Otherwise(&'static str),
 }
 
-/// What is this node's cluster?
+/// What part has this node in a cluster?
 #[derive(Message)]
-#[rtype(result = "Option<ClusterId>")]
-pub struct WhichCluster;
+#[rtype(result = "Part")]
+pub struct WhatPart;
 
-/// Has a leader called for an earlier incarnation of this node lately?
-#[derive(Message)]
-#[rtype(result = "bool")]
-pub struct WasCalled;
+/// A node's part in a cluster, all at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its cluster.
+    pub cluster: Option<ClusterId>,
+    /// It has none, and a leader has called for an earlier incarnation of it lately.
+    pub called: bool,
+    /// It has none, and is about to begin one.
+    pub founds: bool,
+}
 
 /// Where is the API of a node that holds a replica? Asks the seeds. Never this node's own.
 #[derive(Message)]
@@ -131,7 +137,9 @@ pub struct Joiner {
     /// Attempts to join so far; each asks another seed.
     attempts: usize,
     /// Why this process must end, once it must.
-    ended: watch::Sender<Option<&'static str>>,
+    ended: watch::Sender<Option<String>>,
+    /// What was last said of why this node is in no cluster.
+    complaint: String,
     /// The archive, if there is one.
     restoring: Option<Restoring>,
 }
@@ -147,6 +155,10 @@ enum Next {
     Found,
     /// Begin another attempt to found: nobody who took part in the last one is left.
     FoundAnew,
+    /// Give such an attempt up: another node is about to begin a cluster.
+    Yield,
+    /// Two of the seeds have this name, where a cluster was to be founded.
+    Refuse(String),
     /// Ask again later.
     Wait,
 }
@@ -158,11 +170,6 @@ struct Asked {
     /// Who answered, by the seed address asked.
     identities: BTreeMap<String, Identity>,
 }
-
-/// An attempt to join ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct JoinTried(Result<ClusterId, String>);
 
 impl Joiner {
     /// A joiner that begins to ask as soon as it is started.
@@ -189,6 +196,7 @@ impl Joiner {
             missed_by: None,
             attempts: 0,
             ended: watch::Sender::new(None),
+            complaint: String::new(),
             restoring: None,
         }
     }
@@ -200,7 +208,7 @@ impl Joiner {
 
     /// Hears why this process must end, should it come to that: there are states that only the next incarnation is free
     /// of. It may end at any time, as every process of ours may.
-    pub fn ends(&self) -> watch::Receiver<Option<&'static str>> {
+    pub fn ends(&self) -> watch::Receiver<Option<String>> {
         self.ended.subscribe()
     }
 
@@ -218,6 +226,13 @@ impl Joiner {
         let lasts = Duration::from_millis(CALL_LASTS_MS);
         let (leader, at) = self.missed_by.as_ref()?;
         (at.elapsed() < lasts).then_some(leader)
+    }
+
+    /// Whether a complaint is another than the last: a node may ask for days, four times a second.
+    fn is_news(&mut self, complaint: &str) -> bool {
+        let news = self.complaint != complaint;
+        complaint.clone_into(&mut self.complaint);
+        news
     }
 
     /// One look at whether there is something to do.
@@ -254,37 +269,6 @@ impl Joiner {
         ctx.spawn(asking.into_actor(self));
     }
 
-    /// Asks for admission, through whoever leads.
-    fn join(&mut self, address: String, ctx: &mut Context<Self>) {
-        let (id, contact) = (self.introduction.id, self.introduction.contact.clone());
-        let again = self.registered;
-        let (caller, me) = (self.caller.clone(), ctx.address());
-        let joining = async move {
-            let deadline = Instant::now() + Duration::from_millis(ADMIT_MS_MAX);
-            let call = Call::Join {
-                id,
-                contact,
-                again,
-                forward: true,
-            };
-            let result = match caller
-                .send(Place {
-                    address,
-                    call,
-                    deadline,
-                })
-                .await
-            {
-                Ok(Ok(Answer::Joined(cluster))) => Ok(cluster),
-                Ok(Ok(other)) => Err(format!("unexpected answer {other:?}")),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => return,
-            };
-            me.do_send(JoinTried(result));
-        };
-        ctx.spawn(joining.into_actor(self));
-    }
-
     /// What the seeds' answers mean for this node.
     fn next(&self, identities: &BTreeMap<String, Identity>) -> Next {
         let own = self.introduction.id;
@@ -306,6 +290,11 @@ impl Joiner {
         }
         let all_answered = have_answered(&self.introduction.seeds, identities);
         let all_empty = identities.values().all(|who| who.cluster.is_none());
+        // What another has claimed it may begin long after others have seen the claim: its store was slow to answer.
+        let others = identities.values().any(|who| who.founds && who.id != own);
+        if others && self.founding.is_none() {
+            return Next::Wait;
+        }
         if self.introduction.init {
             let waited = self.started.elapsed() >= Duration::from_millis(INIT_PATIENCE_MS);
             let decided = all_answered || waited;
@@ -323,11 +312,13 @@ impl Joiner {
             let mut living = identities.values().map(|who| who.id);
             !living.all(|id| attempt.contacts.contains_key(&id))
         };
-        match &self.founding {
-            Some(attempt) if all_answered && all_empty && replaced(attempt) => Next::FoundAnew,
-            Some(_) => Next::Found,
-            None if founds && all_answered && all_empty => Next::Found,
-            None => Next::Wait,
+        match (&self.founding, shared_name(identities)) {
+            (Some(attempt), _) if !(all_answered && all_empty && replaced(attempt)) => Next::Found,
+            (Some(_), _) if others => Next::Yield,
+            (_, Some(refused)) => Next::Refuse(refused),
+            (Some(_), None) => Next::FoundAnew,
+            (None, None) if founds && all_answered && all_empty => Next::Found,
+            (None, None) => Next::Wait,
         }
     }
 
@@ -373,17 +364,22 @@ impl Joiner {
         tokio::task::spawn_local(async move {
             // No answer means that the node is stopping.
             if taken.await == Ok(false) {
-                end(&ended, "it promised a generation that another overtook");
+                let reason = "it promised a generation that another overtook";
+                end(&ended, format!("{reason}: it must be started again"));
             }
         });
     }
 }
 
-/// Ends this process, for its supervisor to start the next.
-fn end(ended: &watch::Sender<Option<&'static str>>, reason: &'static str) {
-    let news = |ended: &mut Option<&'static str>| ended.replace(reason).is_none();
+/// Ends this process; its supervisor starts the next.
+fn end(ended: &watch::Sender<Option<String>>, reason: String) {
+    let news = |ended: &mut Option<String>| {
+        let first = ended.is_none();
+        ended.get_or_insert_with(|| reason.clone());
+        first
+    };
     if ended.send_if_modified(news) {
-        tracing::error!(reason, "this process must end and be started again");
+        tracing::error!(reason, "this process must end");
     }
 }
 
@@ -418,33 +414,19 @@ impl Handler<Asked> for Joiner {
                 self.founding = None;
                 self.begin(Some(&identities), ctx);
             }
+            Next::Yield => {
+                self.founding = None;
+                self.busy = false;
+            }
             Next::Found => self.begin(Some(&identities), ctx),
             Next::FoundAlone => self.begin(None, ctx),
-            Next::Wait => self.busy = false,
-        }
-    }
-}
-
-impl Handler<JoinTried> for Joiner {
-    type Result = ();
-
-    fn handle(&mut self, JoinTried(result): JoinTried, _: &mut Self::Context) {
-        self.busy = false;
-        self.attempts = self.attempts.wrapping_add(1);
-        match result {
-            Ok(cluster) if self.may_belong_to(cluster) => {
-                self.registered = true;
-                self.founding = None;
-                self.unlinked_since = self.unlinked_since.map(|_| Instant::now());
-                if self.cluster() != Some(cluster) {
-                    self.take_part(cluster, None);
+            Next::Refuse(refused) => {
+                self.busy = false;
+                if self.is_news(&refused) {
+                    tracing::error!(reason = refused, "no cluster is formed");
                 }
             }
-            Ok(other) => {
-                tracing::error!(?other, own = ?self.cluster(), "the seeds belong to another cluster");
-            }
-            Err(reason) if self.registered => tracing::warn!(reason, "not admitted again"),
-            Err(reason) => tracing::info!(reason, "not admitted yet"),
+            Next::Wait => self.busy = false,
         }
     }
 }
@@ -551,19 +533,17 @@ impl Handler<FindApis> for Joiner {
     }
 }
 
-impl Handler<WasCalled> for Joiner {
-    type Result = bool;
+impl Handler<WhatPart> for Joiner {
+    type Result = MessageResult<WhatPart>;
 
-    fn handle(&mut self, _: WasCalled, _: &mut Self::Context) -> Self::Result {
-        self.cluster().is_none() && self.called_by().is_some()
-    }
-}
-
-impl Handler<WhichCluster> for Joiner {
-    type Result = MessageResult<WhichCluster>;
-
-    fn handle(&mut self, _: WhichCluster, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.cluster())
+    fn handle(&mut self, _: WhatPart, _: &mut Self::Context) -> Self::Result {
+        let cluster = self.cluster();
+        let claims = self.restoring.as_ref().is_some_and(Restoring::claims);
+        MessageResult(Part {
+            cluster,
+            called: cluster.is_none() && self.called_by().is_some(),
+            founds: cluster.is_none() && (claims || self.founding.is_some()),
+        })
     }
 }
 

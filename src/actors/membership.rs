@@ -2,21 +2,24 @@
 //! this node goes away.
 //!
 //! The decision is the raft room's (`plan_membership`); here stand only its inputs (the Node objects and the peers'
-//! progress) and the rule for who may take over a node's name.
+//! progress). Who may have a node's name, `admission.rs` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, OptionFuture};
 use k8s_openapi::api::core::v1::Node;
 
+use super::admission::Holder;
+use super::caller::Caller;
 use super::cloud_word::CloudWord;
+use super::formation::ask_who;
 use super::hand_over::{Leave, Leaving, Parting, successor};
 use super::messages::{Applied, BecameLeader, LostLeadership, Submit};
 use super::raft_peer::transfer::Transfer;
-use super::raft_peer::{GetStatus, RaftPeer, Reconfigure};
+use super::raft_peer::{GetStatus, RaftPeer, ReadIndex, Reconfigure};
 use super::refusals::{not_leader, stopping};
 use super::registration::{nodes, register, registered};
 use super::wire::Contact;
@@ -72,6 +75,7 @@ pub struct Membership {
     id: PeerId,
     peer: Addr<RaftPeer>,
     submit: Recipient<Submit>,
+    caller: Addr<Caller>,
     voters_wanted: usize,
     /// The newest state, while this node leads.
     view: Option<View>,
@@ -90,6 +94,7 @@ impl Membership {
         id: PeerId,
         peer: Addr<RaftPeer>,
         submit: Recipient<Submit>,
+        caller: Addr<Caller>,
         voters_wanted: usize,
         cloud: Rc<dyn Cloud>,
     ) -> Self {
@@ -97,6 +102,7 @@ impl Membership {
             id,
             peer,
             submit,
+            caller,
             voters_wanted,
             view: None,
             busy: false,
@@ -347,11 +353,10 @@ impl Handler<Admit> for Membership {
     type Result = LocalBoxFuture<'static, Result<ClusterId, Status>>;
 
     fn handle(&mut self, asking: Admit, _: &mut Self::Context) -> Self::Result {
-        let Some(view) = &self.view else {
+        let Some(view) = self.view.clone() else {
             return Box::pin(async { Err(not_leader()) });
         };
-        let existing = existing(view, &asking.contact.name);
-        let (peer, submit) = (self.peer.clone(), self.submit.clone());
+        let (peer, submit, caller) = (self.peer.clone(), self.submit.clone(), self.caller.clone());
         Box::pin(async move {
             let stopping = |_| stopping();
             let (cluster, status) = peer
@@ -359,14 +364,30 @@ impl Handler<Admit> for Membership {
                 .await
                 .map_err(stopping)?
                 .ok_or_else(not_leader)?;
+            // Who is told that it is superseded ends: only a leader that a quorum follows may say so.
+            let view = if asking.again {
+                let newest = peer.send(ReadIndex).await.map_err(stopping)?;
+                newest.map_err(|_| not_leader())?
+            } else {
+                view
+            };
+            let existing = existing(&view, &asking.contact.name);
             if let Some((node, _)) = &existing
-                && let Some((holder, contact)) = registered(node)
+                && let Some((id, contact)) = registered(node)
             {
-                if holder == asking.id {
+                if id == asking.id {
                     return Ok(cluster);
                 }
-                let alive = is_alive(&status, holder, node);
-                may_take_over(&contact, alive, &asking)?;
+                let holder = Holder {
+                    id,
+                    contact,
+                    heard: is_alive(&status, id, node),
+                    leads: id == status.id,
+                };
+                let asked = holder.is_to_be_asked(&asking);
+                let asked = asked.then(|| ask_who(&caller, &holder.contact.address));
+                let occupant = OptionFuture::from(asked).await.flatten();
+                holder.yields(&asking, occupant.map(|who| who.id))?;
             }
             let Admit { id, contact, .. } = asking;
             let revision = existing.map(|(_, revision)| revision);
@@ -398,25 +419,4 @@ fn is_alive(status: &raft::Status, id: PeerId, node: &Node) -> bool {
         Some(progress) => progress.silent < held,
         None => id == status.id || is_ready(node),
     }
-}
-
-/// Whether a process may take over a node's name. On the same machine a new one may always: the older one is dead, or
-/// about to find out that it is superseded. Elsewhere it may once the holder has been silent for long enough.
-fn may_take_over(holder: &Contact, alive: bool, asking: &Admit) -> Result<(), Status> {
-    let name = &asking.contact.name;
-    if asking.again {
-        let reason = format!(
-            "node name {name:?} was taken over by a later process at {}; this one is superseded and should be stopped",
-            holder.address
-        );
-        return Err(Status::new(409, "Conflict", reason));
-    }
-    if alive && holder.machine_id != asking.contact.machine_id {
-        let reason = format!(
-            "node name {name:?} is held by another live machine at {}; choose another --name",
-            holder.address
-        );
-        return Err(Status::new(403, "Forbidden", reason));
-    }
-    Ok(())
 }

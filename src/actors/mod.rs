@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of HTTP. Neighbours come in by constructor as `Recipient`s or `Addr`s, never by registry.
 
+mod admission;
 mod adoption;
 pub mod archive;
 mod assignments;

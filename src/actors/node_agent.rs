@@ -387,9 +387,16 @@ impl NodeAgent {
         let (ticket, uid, operation) = queued;
         let runtime = Rc::clone(&self.runtime);
         let me = ctx.address();
+        // It may have waited for minutes, behind an engine that is busy.
+        let now = self.clock.since_boot();
+        let may_begin = self.agent.may_begin(&uid, &operation, now);
         let work = async move {
             let name = operation.name();
-            let outcome = operate(runtime, operation).await;
+            let outcome = if may_begin {
+                operate(runtime, operation).await
+            } else {
+                Outcome::Withheld
+            };
             if let Outcome::Failed { message, .. } = &outcome {
                 info!(%uid, operation = name, %message, "failed");
             }

@@ -9,6 +9,8 @@ use crate::store::{Compacted, Revision};
 
 /// Between nodes only: the node asked does not lead, and nothing was done.
 const NOT_LEADER: &str = "NotLeader";
+/// Between nodes only, too.
+const SUPERSEDED: &str = "Superseded";
 
 /// The node asked does not lead; ask another.
 pub(super) fn not_leader() -> Status {
@@ -18,6 +20,16 @@ pub(super) fn not_leader() -> Status {
 /// Whether a refusal means that nothing was done and another node may.
 pub(super) fn is_not_leader(status: &Status) -> bool {
     status.reason == NOT_LEADER
+}
+
+/// The process that asks has to end: a later one has its node's name.
+pub(super) fn superseded(reason: String) -> Status {
+    Status::new(410, SUPERSEDED, reason)
+}
+
+/// Whether a refusal means that.
+pub(super) fn is_superseded(status: &Status) -> bool {
+    status.reason == SUPERSEDED
 }
 
 /// No leader was found in time; nothing was done.

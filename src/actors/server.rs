@@ -14,7 +14,7 @@ use super::caller::{CallError, Caller, Place};
 use super::dial::{Greeted, greet};
 use super::doors::Known;
 use super::formation::VETO;
-use super::joiner::{Form, FormRefused, Joiner, WasCalled, WhichCluster};
+use super::joiner::{Form, FormRefused, Joiner, Part, WhatPart};
 use super::link_end::{ANSWERS_MAX, LinkDownReceived, LinkEnd, LinkEnded, LinkOpened, WhoSpeaks};
 use super::logs::answer_log;
 use super::membership::{Admit, Membership};
@@ -263,8 +263,11 @@ impl Doorman {
     }
 
     async fn identity(&self) -> Result<Identity, Status> {
-        let cluster = self.joiner.send(WhichCluster).await.map_err(stopping)?;
-        let called = self.joiner.send(WasCalled).await.map_err(stopping)?;
+        let Part {
+            cluster,
+            called,
+            founds,
+        } = self.joiner.send(WhatPart).await.map_err(stopping)?;
         let known = self.front.send(WhatIsKnown).await.map_err(stopping)?;
         let leader = known
             .as_ref()
@@ -282,6 +285,7 @@ impl Doorman {
             contact: self.contact.clone(),
             cluster,
             called,
+            founds,
             leader: leader.or(speaker.map(|speaker| speaker.address)),
             members: members.into_iter().flatten().map(|(id, _)| *id).collect(),
             apis,

@@ -159,6 +159,9 @@ pub struct Identity {
     /// It belongs to none, and a leader called for an earlier process of it: that one's cluster lives.
     #[serde(default)]
     pub called: bool,
+    /// It belongs to none, and is about to begin one: what it has claimed or proposed it may begin at any moment.
+    #[serde(default)]
+    pub founds: bool,
     /// API addresses of the cluster's members, for nodes that hold no replica.
     pub apis: Vec<String>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::operation::{Action, Desired, Input, Leased, Refusal, Report, Seat};
+use super::operation::{Action, Desired, Input, Leased, Operation, Refusal, Report, Seat};
 use super::pod::{Moment, PodMachine, Slot};
 use super::render::NodeInfo;
 use super::status;
@@ -85,6 +85,13 @@ impl Agent {
             !pod.gone && pod.trusted && pod.leased_until.is_some() && !pod.has_lease(now)
         };
         self.pods.values().any(lapsed)
+    }
+
+    /// Whether an operation may still begin that waited for its turn: what starts a unique pod may not, once its lease has
+    /// ended. To be asked on the same clock that the agent is stepped with.
+    pub fn may_begin(&self, uid: &str, operation: &Operation, now: Duration) -> bool {
+        let pod = self.pods.get(uid);
+        !operation.starts() || pod.is_some_and(|pod| pod.is_trusted_with_start(now))
     }
 
     /// Outcomes taken so far; stamp it on an [`Input::Listed`] when the question is put.

@@ -90,7 +90,8 @@ pub enum Input {
 /// What the shell must do, in order of the vector; operations run side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Do this, then feed [`Input::Performed`] back, whatever came of it.
+    /// Do this, then feed [`Input::Performed`] back, whatever came of it. If it had to wait for its turn, ask
+    /// [`super::Agent::may_begin`] first.
     Perform {
         /// Unique in this agent's life.
         ticket: u64,
@@ -153,6 +154,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether something of the pod may run because of it.
+    pub(super) fn starts(&self) -> bool {
+        matches!(self, Self::StartSandbox(_) | Self::StartContainer(_))
+    }
+
     /// A short name for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -192,6 +198,8 @@ pub enum Outcome {
         /// When.
         started_at: Timestamp,
     },
+    /// It was not tried: [`super::Agent::may_begin`] was false when its turn came.
+    Withheld,
     /// It did not come true.
     Failed {
         /// The kind of failure.

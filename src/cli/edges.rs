@@ -1,5 +1,6 @@
 //! The production edges, chosen: the one place of this room that names them.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,6 +43,23 @@ impl Place {
             run_dir: directory.to_owned(),
             data_dir: directory.join("data"),
         }
+    }
+
+    /// Keeps every other process out of the run directory, by which a node's containers are known, until what is returned
+    /// is dropped or this process dies: two would each take the other's for its own, and end what it was not told of.
+    pub fn hold(&self, name: &str) -> anyhow::Result<File> {
+        let shown = self.run_dir.display();
+        let held = File::open(&self.run_dir).with_context(|| format!("--run-dir {shown}"))?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => anyhow::bail!(
+                "--run-dir {shown}: another process runs node {name:?} of this machine; each node needs its own --name"
+            ),
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(%error, "--run-dir {shown} cannot be locked: see to it that no other process uses it");
+            }
+        }
+        Ok(held)
     }
 
     /// For asking an engine whether it answers.
@@ -168,4 +186,24 @@ async fn pause_image(docker: &DockerRuntime) -> anyhow::Result<()> {
     let made = docker.ensure_pause_image().await;
     made.context("making the pause container's image")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_directory_is_one_living_processs() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::below(directory.path());
+        let first = place.hold("n1").unwrap();
+        let refused = place.hold("n1").unwrap_err().to_string();
+        let shown = directory.path().display().to_string();
+        assert!(
+            refused.contains("\"n1\"") && refused.contains(&shown),
+            "{refused}"
+        );
+        drop(first);
+        place.hold("n1").unwrap();
+    }
 }

@@ -248,6 +248,7 @@ impl RunArgs {
             made.with_context(|| format!("--run-dir {run_dir}"))?;
         }
         let mut env = edges::env(self.runtime, &place).await?;
+        let _held = place.hold(&name)?;
         env.objects = brought.objects;
         let mut options = self.options(name)?;
         options.manifests = brought.manifests;
@@ -260,7 +261,7 @@ impl RunArgs {
         let mut ended = node.ended.clone();
         let ending = async {
             match ended.wait_for(Option::is_some).await {
-                Ok(reason) => *reason,
+                Ok(reason) => reason.clone(),
                 Err(_) => std::future::pending().await,
             }
         };
@@ -277,7 +278,7 @@ impl RunArgs {
         }
         match reason {
             None => Ok(()),
-            Some(reason) => Err(anyhow::anyhow!("{reason}: it must be started again")),
+            Some(reason) => Err(anyhow::anyhow!("{reason}")),
         }
     }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::demand::{Demand, HostPort};
 use crate::resource::cache::{Cached, Change};
-use crate::resource::nodes::is_ready;
+use crate::resource::nodes::{eviction, is_ready};
 use crate::resource::pods::{is_terminated, node_name};
 use crate::resource::quantity::Quantity;
 use crate::resource::{Cache, ObjectKey};
@@ -24,6 +24,8 @@ pub(crate) struct NodeState {
     /// `None` while pods are bound to a name whose Node object does not exist (yet, or any more).
     pub(crate) node: Option<Arc<Node>>,
     pub(crate) ready: bool,
+    /// The end of its machine is announced.
+    pub(crate) evicting: bool,
     pub(crate) cpu_millis_max: u64,
     pub(crate) memory_bytes_max: u64,
     pub(crate) pods_max: u64,
@@ -153,6 +155,7 @@ impl NodeState {
         self.memory_bytes_max = amount("memory").map_or(0, Quantity::value);
         self.pods_max = amount("pods").map_or(PODS_MAX_DEFAULT, Quantity::value);
         self.ready = node.as_deref().is_some_and(is_ready);
+        self.evicting = node.as_deref().and_then(eviction).is_some();
         self.node = node;
     }
 

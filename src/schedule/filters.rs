@@ -24,6 +24,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) enum Reason {
     Unschedulable,
     Untolerated { key: String, value: String },
+    Evicting,
     Affinity,
     Ports,
     TooManyPods,
@@ -37,6 +38,7 @@ impl fmt::Display for Reason {
             Self::Untolerated { key, value } => {
                 write!(f, "node(s) had untolerated taint {{{key}: {value}}}")
             }
+            Self::Evicting => f.write_str("node(s) were about to be taken away"),
             Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
             Self::Ports => {
                 f.write_str("node(s) didn't have free ports for the requested pod ports")
@@ -49,8 +51,10 @@ impl fmt::Display for Reason {
 
 type Filter = fn(Wanted<'_>, &Node, &NodeState) -> Vec<Reason>;
 
-/// In the order in which Kubernetes asks.
-const FILTERS: [Filter; 6] = [cordon, readiness, taint, selection, ports, resources];
+/// In the order in which Kubernetes asks; it does not know of evictions.
+const FILTERS: [Filter; 7] = [
+    cordon, readiness, taint, eviction, selection, ports, resources,
+];
 
 /// Why the node cannot take the pod; empty if it can. `None` if there is no such node at all.
 pub(crate) fn refusals(wanted: Wanted<'_>, state: &NodeState) -> Option<Vec<Reason>> {
@@ -88,6 +92,15 @@ fn taint(wanted: Wanted<'_>, node: &Node, _: &NodeState) -> Vec<Reason> {
         .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
     let mut refused = hard.filter_map(|t| untolerated(wanted.pod, t));
     refused.next().into_iter().collect()
+}
+
+/// A pod that somebody replaces is replaced as soon as the end of its node's machine is announced: on such a node it would
+/// be again and again, whatever it tolerates.
+fn eviction(wanted: Wanted<'_>, _: &Node, state: &NodeState) -> Vec<Reason> {
+    if state.evicting && wanted.demand.owner.is_some() {
+        return vec![Reason::Evicting];
+    }
+    Vec::new()
 }
 
 fn selection(wanted: Wanted<'_>, node: &Node, _: &NodeState) -> Vec<Reason> {

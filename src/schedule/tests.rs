@@ -197,6 +197,34 @@ fn what_does_not_fit_is_explained_in_kubernetes_words() {
     );
 }
 
+/// It is replaced because its node goes away, by one that tolerates that as well.
+#[test]
+fn who_is_replaced_is_not_placed_on_a_node_that_goes_away() {
+    let announced = json!({"incarnation": "0a", "since": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:30Z"});
+    let announced = announced.to_string();
+    let annotations =
+        json!({"kagero.dev/incarnation": "0a", "kagero.dev/eviction": announced.as_str()});
+    let taint = json!({"key": "kagero.dev/evicting", "effect": "NoSchedule"});
+    let going = json!({
+        "metadata": {"annotations": annotations},
+        "spec": {"unschedulable": true, "taints": [taint]},
+    });
+    let all = json!({"tolerations": [{"operator": "Exists"}]});
+    let going = || with(node("n1", "64", "64Gi"), going.clone());
+    let alone = cache(&[going()]);
+    let plan = run(&alone, &replicas("web", 1, &all));
+    assert_eq!(
+        plan.unschedulable[0].1,
+        "0/1 nodes are available: 1 node(s) were about to be taken away."
+    );
+    let both = cache(&[going(), node("n2", "1", "1Gi")]);
+    let plan = run(&both, &replicas("web", 3, &all));
+    assert!(plan.bindings.iter().all(|b| b.node == "n2"), "{plan:?}");
+    assert_eq!(plan.bindings.len(), 3);
+    // Nobody replaces this one.
+    assert_eq!(run(&alone, &[pod("p", all)]).bindings[0].node, "n1");
+}
+
 #[test]
 fn a_batch_never_takes_more_than_there_is() {
     let cache = cache(&[node("n1", "2", "8Gi"), node("n2", "1500m", "8Gi")]);

@@ -20,7 +20,7 @@ pub struct GaveUp {
     /// Where.
     pub node: String,
     /// What it said.
-    pub reason: &'static str,
+    pub reason: String,
 }
 
 impl Ends {
@@ -37,11 +37,11 @@ impl Ends {
     }
 
     /// Judges a process that ended itself.
-    pub fn check(&self, node: &str, reason: &'static str) -> Result<(), GaveUp> {
+    pub fn check(&self, node: &str, reason: &str) -> Result<(), GaveUp> {
         if self.newest > 0 || !self.led.contains(&self.newest) {
             return Ok(());
         }
-        let node = node.to_owned();
+        let (node, reason) = (node.to_owned(), reason.to_owned());
         Err(GaveUp { node, reason })
     }
 }

@@ -122,7 +122,7 @@ impl Checks {
         looked?;
         for (machine, reason) in world.take_ends() {
             world.count("process: ended itself", 1);
-            self.ends.check(&machine, reason)?;
+            self.ends.check(&machine, &reason)?;
         }
         for seen in self.unique.look(world)? {
             world.count(seen, 1);

@@ -6,8 +6,9 @@
 //! created the object of its number before, and begins it at once or never. Each claims the number after the latest
 //! one that it saw, having seen that the cluster of every earlier claim that stands is gone (its seeds are empty, its
 //! nodes hold nothing) or is its own. So two that know nothing of each other want the same number, and one gets it; one
-//! that comes later sees the earlier claim and asks its seeds. A claim of which nothing came stands in the way of
-//! everybody, until it is *void*: [`Claim::never_begun`] says when, and an object beside the claim says so for good.
+//! that comes later sees the earlier claim and asks its seeds and its founder, who says so while it may begin yet
+//! (`joiner/restoring.rs`). A claim of which nothing came stands in the way of everybody, until it is *void*:
+//! [`Claim::never_begun`] says when, and an object beside the claim says so for good.
 //!
 //! **Why a void claim is never begun.** Only the founder's incarnation begins what it claimed, and only while it belongs
 //! to no cluster. (1) It answers and belongs to another generation: it belongs to that cluster for ever, so it has not begun

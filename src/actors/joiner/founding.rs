@@ -153,7 +153,8 @@ impl Joiner {
         if all_answered && voters < majority(configuration) {
             end(
                 &self.ended,
-                "the founders of its cluster died before it had a leader",
+                "the founders of its cluster died before it had a leader: it must be started again"
+                    .to_owned(),
             );
         }
     }

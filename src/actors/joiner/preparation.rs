@@ -156,6 +156,11 @@ impl Preparation {
     ) -> Result<Begin, Unprepared> {
         let claim = self.next_claim(&loaded, seeds);
         let holder = self.archive.claim(&claim).await?;
+        if holder.founder == claim.founder && holder != claim {
+            // An earlier attempt's, given up, whose claim came to be there only now. Others may have seen it, and this
+            // node idle, and gone on after it.
+            return Err(Unprepared::Changed);
+        }
         if holder.founder != claim.founder {
             return Err(Unprepared::Lost {
                 node: holder.node,
@@ -220,5 +225,56 @@ impl Preparation {
             term,
             record: operations,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::testing::host::contact;
+    use crate::actors::testing::network::Wires;
+    use crate::actors::testing::objects::Shelf;
+    use crate::env::clock::SystemClock;
+    use crate::raft::PeerId;
+
+    fn preparation(shelf: &Shelf) -> Preparation {
+        let introduction = Introduction {
+            id: PeerId(1),
+            contact: contact(1),
+            seeds: vec![contact(1).address],
+            init: false,
+            voters_wanted: 3,
+        };
+        Preparation {
+            archive: Archive::new(shelf.edge()),
+            clock: Rc::new(SystemClock::new()),
+            entropy: Entropy::from_seed(1),
+            introduction,
+            caller: Caller::new(Wires::default().network()).start(),
+        }
+    }
+
+    fn nothing() -> Loaded {
+        Loaded {
+            latest: None,
+            newest: None,
+            found: None,
+        }
+    }
+
+    /// The store carried it out long after it had been given up.
+    #[actix::test]
+    async fn an_earlier_attempts_claim_is_not_begun() {
+        let shelf = Shelf::default();
+        let earlier = preparation(&shelf).next_claim(&nothing(), &BTreeMap::new());
+        let time = "2026-11-22T00:00:00Z".to_owned();
+        let archive = Archive::new(shelf.edge());
+        archive.claim(&Claim { time, ..earlier }).await.unwrap();
+        let again = preparation(&shelf);
+        let claimed = again.claim(nothing(), &BTreeMap::new()).await;
+        assert!(matches!(claimed, Err(Unprepared::Changed)), "{claimed:?}");
+        let fresh = preparation(&Shelf::default());
+        let claimed = fresh.claim(nothing(), &BTreeMap::new()).await;
+        assert!(matches!(claimed, Ok(Begin::First(_))), "{claimed:?}");
     }
 }

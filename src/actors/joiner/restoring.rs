@@ -2,9 +2,11 @@
 //! generation, and begins that with the newest snapshot.
 //!
 //! What makes it safe is the claim: one process alone can make it, so of two formations that know nothing of each other
-//! (other seeds, a network that is cut) one wins. It begins in the moment in which the claim is made, unless
+//! (other seeds, a network that is cut) one wins. It begins in the moment in which the claim is known to be made, unless
 //! a leader has called since it asked: then nothing will come of the claim, as everybody can see who asks this node once it
-//! belongs to that leader's cluster (`archive/claim.rs`). Deliberately ignorant of what is asked of whom: `preparation.rs`.
+//! belongs to that leader's cluster (`archive/claim.rs`). A store may be so slow to answer that others see the claim some
+//! tens of seconds before; until then this node says that it founds, and who would follow the claim waits. Deliberately
+//! ignorant of what is asked of whom: `preparation.rs`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -34,6 +36,8 @@ pub struct Restoring {
     clock: Rc<dyn Clock>,
     /// What the cluster would begin with, since when. Not while it is being looked at, nor in a cluster.
     loaded: Option<(Loaded, Instant)>,
+    /// A claim is under way. Others must know: once it is there, they may take it for one of which nothing came.
+    claims: bool,
     /// Not before this time is the archive asked again.
     again: Option<Instant>,
     /// Why this process founds nothing any more.
@@ -72,10 +76,16 @@ impl Restoring {
             peer,
             clock,
             loaded: None,
+            claims: false,
             again: None,
             barred: false,
             told: String::new(),
         }
+    }
+
+    /// Whether this node may begin what it has claimed at any moment.
+    pub(super) fn claims(&self) -> bool {
+        self.claims
     }
 
     fn may_ask(&self) -> bool {
@@ -164,6 +174,9 @@ impl Joiner {
         let Some(preparation) = self.preparation() else {
             return;
         };
+        if let Some(restoring) = &mut self.restoring {
+            restoring.claims = true;
+        }
         let me = ctx.address();
         let claiming = async move {
             let begin = preparation.claim(loaded, &seeds).await;
@@ -267,6 +280,10 @@ impl Handler<Claimed> for Joiner {
 
     fn handle(&mut self, Claimed { begin, seeds }: Claimed, ctx: &mut Self::Context) {
         self.busy = false;
+        // It begins now, or never: an attempt of which it is not known what came is not taken up again.
+        if let Some(restoring) = &mut self.restoring {
+            restoring.claims = false;
+        }
         let begin = match begin {
             Ok(begin) => begin,
             Err(unprepared) => return self.on_unprepared(&unprepared),

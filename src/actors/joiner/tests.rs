@@ -53,6 +53,7 @@ fn answers(said: &[(u16, u64, Option<u64>, bool)]) -> BTreeMap<String, Identity>
                 apis,
                 members: Vec::new(),
                 called: false,
+                founds: false,
             },
         )
     };
@@ -126,6 +127,32 @@ async fn a_seed_that_belongs_nowhere() {
         joiner.founding = founding.then(attempt);
         assert_eq!(joiner.next(said), expected, "{what}");
     }
+}
+
+/// Their cluster would take each of them for the other's next process.
+#[actix::test]
+async fn seeds_of_one_name_found_nothing_and_say_so() {
+    let empty = |seed: u16, id| (seed, id, None, false);
+    let mut said = answers(&[empty(1, 1), empty(2, 22), empty(3, 3)]);
+    said.get_mut(&contact(3).address).unwrap().contact.name = contact(1).name;
+    let refused = |joiner: &Joiner| match joiner.next(&said) {
+        Next::Refuse(refused) => refused,
+        other => panic!("{other:?}"),
+    };
+    let (one, three) = (contact(1).address, contact(3).address);
+    for me in 1..=3 {
+        let refused = refused(&joiner(me));
+        for named in ["\"n1\"", &one, &three] {
+            assert!(refused.contains(named), "{refused}");
+        }
+    }
+    let mut joiner = joiner(1);
+    joiner.founding = Some(attempt());
+    refused(&joiner);
+    let same = said[&one].clone();
+    said.insert(three, same);
+    joiner.founding = None;
+    assert_eq!(joiner.next(&said), Next::Found, "one seed of two addresses");
 }
 
 #[actix::test]
@@ -269,6 +296,30 @@ async fn nobody_founds_beside_a_cluster_whose_leader_called() {
     assert_eq!(joiner.next(&all_empty), Next::Found);
 }
 
+/// It was seen idle, and had claimed what it then began.
+#[actix::test]
+async fn nobody_founds_beside_one_who_is_about_to() {
+    tokio::time::pause();
+    let empty = |seed: u16| (seed, u64::from(seed), None, false);
+    let mut said = answers(&[empty(1), empty(2), empty(3)]);
+    said.get_mut(&contact(3).address).unwrap().founds = true;
+    let mut joiner = joiner(1);
+    assert_eq!(joiner.next(&said), Next::Wait);
+    joiner.introduction.init = true;
+    tokio::time::advance(Duration::from_millis(INIT_PATIENCE_MS)).await;
+    assert_eq!(joiner.next(&said), Next::Wait, "not alone either");
+    joiner.introduction.init = false;
+    joiner.founding = Some(attempt());
+    assert_eq!(joiner.next(&said), Next::Found, "it goes on with its own");
+    said.get_mut(&contact(2).address).unwrap().id = PeerId(22);
+    assert_eq!(joiner.next(&said), Next::Yield, "which is of no use");
+    said.get_mut(&contact(3).address).unwrap().founds = false;
+    said.get_mut(&contact(1).address).unwrap().founds = true;
+    assert_eq!(joiner.next(&said), Next::FoundAnew, "that is itself");
+    let part = joiner.start().send(WhatPart).await.unwrap();
+    assert!(part.founds, "and says so");
+}
+
 /// Its leader reached one seed in time, and not the founder.
 #[actix::test]
 async fn a_seed_that_was_called_helps_nobody_to_found() {
@@ -291,10 +342,10 @@ async fn a_seed_that_was_called_helps_nobody_to_found() {
             configuration,
         }
     };
-    assert!(called.send(WasCalled).await.unwrap());
+    assert!(called.send(WhatPart).await.unwrap().called);
     assert!(called.send(form()).await.unwrap().is_err());
     tokio::time::sleep(Duration::from_millis(CALL_LASTS_MS)).await;
-    assert!(!called.send(WasCalled).await.unwrap(), "it lapses");
+    assert!(!called.send(WhatPart).await.unwrap().called, "it lapses");
     assert!(called.send(form()).await.unwrap().is_ok());
 }
 

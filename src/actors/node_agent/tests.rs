@@ -1,8 +1,13 @@
-//! An engine that hangs is noticed, and heard again once it answers.
+//! An engine that hangs is noticed, and heard again once it answers; what waits for one that is busy begins only if it
+//! still may.
 
 use std::cell::Cell;
 
+use serde_json::{Value, json};
+
 use super::*;
+use crate::actors::lease::LEASE;
+use crate::actors::node_messages::LeasePods;
 use crate::actors::testing::runtime::IdleRuntime;
 use crate::env::clock::SystemClock;
 
@@ -20,6 +25,10 @@ impl Handler<PodReports> for Nobody {
 }
 
 fn agent(delay: &Rc<Cell<Duration>>) -> Addr<NodeAgent> {
+    agent_on(IdleRuntime::new(delay.clone()))
+}
+
+fn agent_on(runtime: IdleRuntime) -> Addr<NodeAgent> {
     let info = NodeInfo {
         name: "n1".into(),
         addresses: Vec::new(),
@@ -28,7 +37,7 @@ fn agent(delay: &Rc<Cell<Duration>>) -> Addr<NodeAgent> {
         pods_max: 1,
         runtime: "idle",
     };
-    let runtime = Rc::new(IdleRuntime::new(delay.clone()));
+    let runtime = Rc::new(runtime);
     let clock = Rc::new(SystemClock::new());
     let reports = Nobody.start().recipient();
     NodeAgent::new(info, runtime, clock, Entropy::from_seed(1), reports).start()
@@ -96,4 +105,46 @@ async fn a_listing_without_an_end_is_given_up_and_tried_again() {
     assert!(problem.contains("no list within 30 s"), "{problem}");
     tokio::time::sleep(LIST_DEADLINE + 2 * RELIST_EVERY).await;
     assert_eq!(agent.send(DescribeNode).await.unwrap().problem, None);
+}
+
+/// The engine is busy with others; the last one's turn comes when its lease is over.
+#[actix::test]
+async fn a_unique_pod_whose_turn_comes_after_its_lease_does_not_start() {
+    tokio::time::pause();
+    let mut runtime = IdleRuntime::new(Rc::default());
+    runtime.sandbox_takes = Some(LEASE + Duration::from_secs(1));
+    let begun = Rc::clone(&runtime.begun);
+    let agent = agent_on(runtime);
+    let ordinary = (0..OPERATIONS_MAX).map(|n| pod(&format!("a{n}"), json!("image")));
+    let mut unique = pod("z", json!("image"));
+    let mut object: Value = serde_json::from_slice(&unique.pod).unwrap();
+    object["metadata"]["ownerReferences"] = json!([
+        { "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "z", "uid": "s", "controller": true }
+    ]);
+    unique.pod = object.to_string().into();
+    let assign = AssignPods {
+        generation: 0,
+        term: 1,
+        full: true,
+        upsert: ordinary.chain([unique]).collect(),
+        remove: Vec::new(),
+    };
+    agent.send(assign).await.unwrap().unwrap();
+    let clock = SystemClock::new();
+    let lease = || LeasePods {
+        generation: 0,
+        term: 1,
+        until: clock.since_boot() + LEASE,
+        start: true,
+    };
+    agent.send(lease()).await.unwrap();
+    // So that it has been listed what runs.
+    tokio::time::sleep(TICK).await;
+    assert_eq!(begun.borrow().len(), OPERATIONS_MAX);
+    tokio::time::sleep(2 * LEASE).await;
+    let began = || begun.borrow().iter().any(|uid| uid == "z");
+    assert!(!began(), "the others' have started, and it must not");
+    agent.send(lease()).await.unwrap();
+    tokio::time::sleep(TICK).await;
+    assert!(began(), "with another lease it may");
 }

@@ -185,6 +185,7 @@ fn identity(number: u16, leader: u16, members: &[u16]) -> Identity {
         cluster: Some(published(&[1], None).standing.cluster),
         leader: Some(peer_address(leader)),
         called: false,
+        founds: false,
         apis: vec![contact(1).api; members.len()],
         members: members.iter().map(|n| PeerId((*n).into())).collect(),
     }

@@ -21,6 +21,8 @@ pub(crate) struct Shelf {
     pub(crate) delay: Rc<Cell<Duration>>,
     /// What is written is written, and the answer is an error.
     pub(crate) loses_answers: Rc<Cell<bool>>,
+    /// What is written is written, and the answer comes so long after.
+    pub(crate) answers_after: Rc<Cell<Duration>>,
     /// Nothing can be read.
     pub(crate) unreadable: Rc<Cell<bool>>,
     /// Operations so far.
@@ -82,11 +84,12 @@ impl Objects for Shelf {
 
     async fn create(&self, name: &str, pieces: Vec<Bytes>) -> Result<bool, ObjectsError> {
         self.ask("write", name).await?;
-        let mut objects = self.objects.borrow_mut();
-        if objects.contains_key(name) {
+        if self.objects.borrow().contains_key(name) {
             return Ok(false);
         }
-        objects.insert(name.to_owned(), pieces.concat().into());
+        let content = pieces.concat().into();
+        self.objects.borrow_mut().insert(name.to_owned(), content);
+        tokio::time::sleep(self.answers_after.get()).await;
         if self.loses_answers.get() {
             return Err(self.error("write", name, "the answer was lost"));
         }

@@ -1,6 +1,7 @@
-//! A container runtime that is there and runs nothing. How long it takes to say who it is, and to list, can be set.
+//! A container runtime that is there and runs nothing. How long it takes to say who it is, to list,
+//! and to start a sandbox can be set.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,13 +19,22 @@ use crate::env::runtime::{
 pub(crate) struct IdleRuntime {
     changed: watch::Sender<u64>,
     delay: Rc<Cell<Duration>>,
+    /// How long a sandbox takes to start; without it, it never does.
+    pub(crate) sandbox_takes: Option<Duration>,
+    /// The pods whose sandboxes began to start.
+    pub(crate) begun: Rc<RefCell<Vec<String>>>,
 }
 
 impl IdleRuntime {
     /// One that answers after a delay.
     pub(crate) fn new(delay: Rc<Cell<Duration>>) -> Self {
         let changed = watch::Sender::new(0);
-        Self { changed, delay }
+        Self {
+            changed,
+            delay,
+            sandbox_takes: None,
+            begun: Rc::default(),
+        }
     }
 }
 
@@ -60,8 +70,15 @@ impl ContainerRuntime for IdleRuntime {
         Ok(())
     }
 
-    async fn start_sandbox(&self, _: &SandboxSpec) -> Result<StartedSandbox, SandboxError> {
-        std::future::pending().await
+    async fn start_sandbox(&self, spec: &SandboxSpec) -> Result<StartedSandbox, SandboxError> {
+        let uid = spec.pod.uid.clone();
+        self.begun.borrow_mut().push(uid.clone());
+        let Some(time) = self.sandbox_takes else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep(time).await;
+        let (id, ips) = (uid, Vec::new());
+        Ok(StartedSandbox { id, ips })
     }
 
     async fn remove_sandbox(&self, _: &str) -> Result<(), RemoveError> {

@@ -123,6 +123,32 @@ async fn a_formation_whose_founder_dies_is_in_nobodys_way() {
     nothing_came_of_it(&wires, &shelf, others, back).await;
 }
 
+/// The store has the claim, and is slow to say so: another, by more seeds, sees it, and its founder without a cluster.
+#[actix::test]
+async fn nobody_goes_on_after_a_claim_that_may_be_begun_yet() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let seeds = |of: &[u16]| of.iter().map(|number| peer_address(*number)).collect();
+    let own = Options {
+        seeds: seeds(&[2]),
+        ..options(2)
+    };
+    shelf.answers_after.set(Duration::from_secs(18));
+    let founder = start(&wires, &shelf, own, 2).await;
+    eventually("a claim", || claim(&shelf, 0).is_some()).await;
+    shelf.answers_after.set(Duration::ZERO);
+    let more = Options {
+        seeds: seeds(&[1, 2]),
+        ..options(1)
+    };
+    let other = start(&wires, &shelf, more, 1).await;
+    sleep(Duration::from_secs(17)).await;
+    assert_eq!((generation(&founder), generation(&other)), (None, None));
+    eventually("it begins", || founder.leads()).await;
+    eventually("the other joins", || generation(&other) == Some(0)).await;
+    assert_eq!(claim(&shelf, 1), None);
+}
+
 /// While everything is loaded, before anything is claimed, a leader calls.
 #[actix::test]
 async fn a_formation_that_loads_claims_nothing() {

@@ -4,11 +4,14 @@ use actix::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::restore;
 use crate::actors::caller::{Caller, Place};
-use crate::actors::testing::host::{Host, contact, eventually, obtain, options};
+use crate::actors::testing::host::{Host, contact, env, eventually, obtain, options, peer_address};
 use crate::actors::testing::network::Wires;
+use crate::actors::testing::objects::Shelf;
 use crate::actors::wire::{Answer, Call};
 use crate::cli::client::Client;
+use crate::node::Options;
 use crate::raft::{ClusterId, Configuration, PeerId};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -258,25 +261,91 @@ async fn obtain_holder(client: &Client, node: &str, expected: &str) {
     obtain("the name's new holder", held).await;
 }
 
+/// A worker, and a second process of its name on its machine.
+fn namesakes() -> (Options, Options) {
+    let (mut first, mut second) = (options(4), options(5));
+    (first.may_vote, second.may_vote) = (false, false);
+    second.name.clone_from(&first.name);
+    second.machine_id.clone_from(&first.machine_id);
+    (first, second)
+}
+
+/// The second was given the name by mistake: the first one's pods run.
 #[actix::test]
-async fn a_superseded_process_does_not_take_its_name_back() {
+async fn a_second_process_of_a_machine_displaces_nobody() {
     tokio::time::pause();
     let wires = Wires::default();
     let hosts = three(&wires).await;
-    let mut old = options(4);
-    old.may_vote = false;
-    let mut new = options(5);
-    (new.name, new.machine_id, new.may_vote) = (old.name.clone(), old.machine_id.clone(), false);
-    let _old = Host::start(&wires, old, 4).await;
+    let (first, second) = namesakes();
+    let first = Host::start(&wires, first, 4).await;
     let client = hosts[0].client(&wires);
-    holder(&client, "n4").await;
-    let new = Host::start(&wires, new, 5).await;
-    let expected = new.node.id.to_string();
+    obtain_holder(&client, "n4", &first.node.id.to_string()).await;
+    let second = Host::start(&wires, second, 5).await;
+    for _ in 0..30 {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(holder(&client, "n4").await, first.node.id.to_string());
+    }
+    assert_eq!(*first.node.ended.borrow(), None);
+    drop(first);
+    obtain_holder(&client, "n4", &second.node.id.to_string()).await;
+}
+
+/// It was suspended, and taken for dead.
+#[actix::test]
+async fn a_superseded_process_ends_and_does_not_take_its_name_back() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let hosts = three(&wires).await;
+    let (first, second) = namesakes();
+    let (address, seed) = (first.listen.clone(), 4);
+    let mut edges = env(&wires, seed);
+    edges.network = wires.network_of(address.clone());
+    let first = Host::start_in(edges, first).await;
+    let client = hosts[0].client(&wires);
+    obtain_holder(&client, "n4", &first.node.id.to_string()).await;
+    wires.cut_off.borrow_mut().insert(address.clone());
+    let second = Host::start(&wires, second, 5).await;
+    let expected = second.node.id.to_string();
     obtain_holder(&client, "n4", &expected).await;
+    assert_eq!(*first.node.ended.borrow(), None, "it cannot know");
+    wires.cut_off.borrow_mut().remove(&address);
+    eventually("it ends", || first.node.ended.borrow().is_some()).await;
+    let reason = first.node.ended.borrow().clone().unwrap();
+    for named in ["\"n4\"", &expected, &peer_address(5)] {
+        assert!(reason.contains(named), "{reason}");
+    }
     for _ in 0..30 {
         sleep(Duration::from_secs(1)).await;
         assert_eq!(holder(&client, "n4").await, expected);
     }
+    assert_eq!(*second.node.ended.borrow(), None);
+}
+
+/// What was restored names the process before it, which is dead: it lives in its place.
+#[actix::test]
+async fn a_living_process_gets_its_name_from_a_store_that_is_older() {
+    tokio::time::pause();
+    let (wires, shelf) = (Wires::default(), Shelf::default());
+    let mut worker = options(4);
+    worker.may_vote = false;
+    let before = Host::start(&wires, worker.clone(), 4).await;
+    let hosts = restore::three(&wires, &shelf, 0).await;
+    let client = hosts[0].client(&wires);
+    obtain_holder(&client, "n4", &before.node.id.to_string()).await;
+    let written = restore::write(&client, "kept").await;
+    restore::kept_since(&shelf, written).await;
+    // From now on nothing is kept.
+    shelf.broken.set(true);
+    drop(before);
+    let worker = Host::start(&wires, worker, 44).await;
+    let own = worker.node.id.to_string();
+    obtain_holder(&client, "n4", &own).await;
+    drop(hosts);
+    shelf.broken.set(false);
+    let hosts = restore::three(&wires, &shelf, 100).await;
+    assert_eq!(restore::generation(&hosts[0]), Some(1));
+    obtain_holder(&hosts[0].client(&wires), "n4", &own).await;
+    assert_eq!(*worker.node.ended.borrow(), None);
 }
 
 #[actix::test]

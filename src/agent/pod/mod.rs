@@ -311,6 +311,9 @@ impl PodMachine {
         let Some(flight) = self.flights.remove(&ticket) else {
             return false;
         };
+        if outcome == Outcome::Withheld {
+            return false;
+        }
         self.touched = performed;
         if let Outcome::Failed { failure, message } = outcome {
             self.on_failed(flight, failure, message, now, wall);

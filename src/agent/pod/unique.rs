@@ -45,6 +45,11 @@ impl PodMachine {
         !self.pod.unique || self.has_lease(moment.now) && (self.trusted || moment.may_start)
     }
 
+    /// Whether a start that was planned earlier may begin: it has held its lease ever since.
+    pub(crate) fn is_trusted_with_start(&self, now: Duration) -> bool {
+        !self.pod.unique || self.has_lease(now) && self.trusted
+    }
+
     /// Kills whatever of it runs: its lease is over, or was over for a while. Its sandbox goes, too: a container that is
     /// just being started fails without it.
     pub(super) fn halt(&mut self, moment: &mut Moment<'_>) {

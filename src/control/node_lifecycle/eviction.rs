@@ -13,7 +13,7 @@ use super::{
     Health, Level, NO_EXECUTE, NOT_READY, Outcome, UNREACHABLE, WRITER, event, pod_source,
 };
 use crate::resource::nodes::is_ready;
-use crate::resource::pods::{is_terminated, is_terminating};
+use crate::resource::pods::{is_terminated, is_terminating, is_unique};
 use crate::resource::taints::{taints, tolerations};
 use crate::resource::{Cache, Deletion, ObjectKey};
 
@@ -58,10 +58,9 @@ pub(super) fn evict(
             added
         };
         let elapsed = Duration::try_from(now.duration_since(start)).unwrap_or_default();
-        for (pod_key, pod) in cache
-            .pods_on(&key.name)
-            .filter(|(_, pod)| !is_terminated(pod))
-        {
+        let concerned = |pod: &Pod| !is_terminated(pod) || ours && waits_for_node(pod);
+        let pods = cache.pods_on(&key.name);
+        for (pod_key, pod) in pods.filter(|(_, pod)| concerned(pod)) {
             match patience(pod, taint, ours) {
                 None => {}
                 Some(patience) if patience > elapsed => {
@@ -71,6 +70,12 @@ pub(super) fn evict(
             }
         }
     }
+}
+
+/// A unique pod that is over and was asked to go stays until its node says that nothing of it is left, which one that is
+/// lost never does.
+fn waits_for_node(pod: &Pod) -> bool {
+    is_unique(pod) && is_terminating(pod)
 }
 
 /// How long the pod tolerates the taint; `None` for ever.

@@ -258,6 +258,30 @@ fn tolerations_decide_how_long() {
     assert_eq!(world.names::<Pod>(), ["ever"]);
 }
 
+/// One that nobody asked to go stays: it says how it ended.
+#[test]
+fn a_unique_pod_that_is_over_does_not_wait_for_a_lost_node() {
+    let mut world = world(&["n1", "n2"]);
+    let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "s", "controller": true});
+    for name in ["asked", "left"] {
+        add_pod(&mut world, name, json!([]));
+        let over = json!({"metadata": {"ownerReferences": [owner]}, "status": {"phase": "Failed"}});
+        world.merge(&format!("pods/default/{name}"), over);
+    }
+    world.delete("pods/default/asked", "Background");
+    world.settle(&[&NodeLifecycle]);
+    assert_eq!(
+        world.names::<Pod>(),
+        ["asked", "left"],
+        "its node says when"
+    );
+    set_ready(&mut world, "n1", "Unknown");
+    world.settle(&[&NodeLifecycle]);
+    world.pass(Duration::from_secs(5));
+    world.settle(&[&NodeLifecycle]);
+    assert_eq!(world.names::<Pod>(), ["left"]);
+}
+
 #[test]
 fn nobody_is_evicted_while_no_node_is_ready() {
     let mut world = world(&["n1", "n2"]);
