@@ -69,13 +69,21 @@ async fn is_whole(world: &World, replicas_wanted: usize) -> Option<()> {
     let plan = world.plan();
     for name in world.machines() {
         let api = world.client(name);
-        if ready_nodes(&api).await.len() == plan.nodes {
-            let roles = member_roles(&api).await?;
-            let count = |role: &str| roles.values().filter(|of| *of == role).count();
-            return (count("leader") + count("voter") == plan.voters
-                && roles.len() == replicas_wanted)
-                .then_some(());
+        let ready = ready_nodes(&api).await;
+        if ready.len() < plan.nodes {
+            if !ready.is_empty() {
+                world.wait_for(&format!("all nodes ready; so far {}", ready.join(" ")));
+            }
+            continue;
         }
+        let roles = member_roles(&api).await?;
+        let count = |role: &str| roles.values().filter(|of| *of == role).count();
+        let voters = count("leader") + count("voter");
+        world.wait_for(&format!(
+            "all voters there; so far {voters} of {}",
+            roles.len()
+        ));
+        return (voters == plan.voters && roles.len() == replicas_wanted).then_some(());
     }
     None
 }

@@ -6,15 +6,16 @@
 //!
 //! - Who listens where the holder did has outlived it: two processes do not share an address. So a restart in place
 //!   waits for nobody.
-//! - On the holder's machine, at another address, the newcomer is refused while the holder answers there. It lives, and
-//!   was first: it may lead, and its pods run; the newcomer has nothing yet, and was given the name by mistake.
-//!   Kubernetes lets two kubelets of one name overwrite each other's Node; Consul refuses the second, as here.
+//! - On the holder's machine, at another address, the newcomer is refused while the holder answers there, or was heard
+//!   lately: it may only be slow. It lives, and was first: it may lead, and its pods run; the newcomer has nothing yet,
+//!   and was given the name by mistake. Kubernetes lets two kubelets of one name overwrite each other's Node; Consul
+//!   refuses the second, as here.
 //! - On another machine it is refused until the holder was silent for long enough.
 //! - A process that comes back after another has its name (it was suspended, or cut off) is superseded and has to end:
 //!   what was concluded from its death holds already. Its next incarnation asks as any newcomer does.
 //!
-//! Deliberately takes silence at the holder's address for death where the machine is the same: nothing else can be had,
-//! and the last rule mends what was wrong about it.
+//! Deliberately takes silence that lasts for death: nothing else can be had, and the last rule mends what was wrong about
+//! it.
 
 use super::membership::Admit;
 use super::refusals::superseded;
@@ -43,6 +44,9 @@ impl Holder {
         let Contact { address, .. } = &self.contact;
         let name = &asking.contact.name;
         if asking.again && occupant != Some(asking.id) {
+            if occupant.is_none() && self.is_at_address_of(asking) {
+                return Err(self.undecided(asking));
+            }
             return Err(superseded(format!(
                 "node name {name:?} was taken over by a later process, {} at {address}: this one is superseded",
                 self.id
@@ -50,7 +54,8 @@ impl Holder {
         }
         if self.is_on_machine_of(asking) {
             let shares = self.is_at_address_of(asking);
-            let lives = self.leads || (!shares && occupant == Some(self.id));
+            let answers = occupant.map_or(self.heard, |occupant| occupant == self.id);
+            let lives = self.leads || (!shares && answers);
             return if lives {
                 Err(self.refuse(asking, "process of this machine"))
             } else {
@@ -69,6 +74,15 @@ impl Holder {
 
     fn is_at_address_of(&self, asking: &Admit) -> bool {
         self.contact.address == asking.contact.address
+    }
+
+    /// Who asks lives where the holder did, so that one of the two must have answered there.
+    fn undecided(&self, asking: &Admit) -> Status {
+        let reason = format!(
+            "nobody answers at {}, where node {:?} is: it cannot be said which process has the name",
+            self.contact.address, asking.contact.name
+        );
+        Status::new(503, "ServiceUnavailable", reason)
     }
 
     fn refuse(&self, asking: &Admit, what: &str) -> Status {
@@ -134,13 +148,15 @@ mod tests {
         heard: true,
         occupant: None,
     };
-    /// On its machine, at another address.
+    /// On its machine, at another address, where the one before is silent.
     const BESIDE: Case = Case {
         same_address: false,
+        heard: false,
         ..RESTART
     };
     const ELSEWHERE: Case = Case {
         same_machine: false,
+        heard: true,
         ..BESIDE
     };
     /// One that was admitted before.
@@ -165,11 +181,16 @@ mod tests {
             heard: false,
             ..ELSEWHERE
         };
+        let slow = Case {
+            heard: true,
+            ..BESIDE
+        };
         let cases = [
             ("a restart in place asks nobody", RESTART, (0, false)),
             ("the leader's name is its own", leader, (403, false)),
             ("a restart at another address", BESIDE, (0, true)),
             ("a second process", answers(BESIDE, HOLDER), (403, true)),
+            ("a second one beside a slow one", slow, (403, true)),
             (
                 "a third in its place",
                 answers(BESIDE, PeerId(3)),
@@ -189,9 +210,14 @@ mod tests {
             again: true,
             ..ELSEWHERE
         };
+        let moved = Case {
+            again: true,
+            ..BESIDE
+        };
         let cases = [
             ("the holder lives", answers(BACK, HOLDER), (410, true)),
-            ("it died since", BACK, (410, true)),
+            ("nobody answers where it lives", BACK, (503, true)),
+            ("the later one is elsewhere, and died", moved, (410, true)),
             ("on another machine", elsewhere, (410, false)),
             ("it lives in its place", answers(BACK, NEWCOMER), (0, true)),
         ];

@@ -119,7 +119,16 @@ pub(super) fn founding_configuration(
 
 /// Whether all seeds are among those who answered.
 pub(super) fn have_answered(seeds: &[String], identities: &BTreeMap<String, Identity>) -> bool {
-    seeds.iter().all(|seed| identities.contains_key(seed))
+    silent(seeds, identities).next().is_none()
+}
+
+/// The seeds that did not answer.
+pub(super) fn silent<'a>(
+    seeds: &'a [String],
+    identities: &BTreeMap<String, Identity>,
+) -> impl Iterator<Item = &'a str> {
+    let silent = seeds.iter().filter(|seed| !identities.contains_key(*seed));
+    silent.map(String::as_str)
 }
 
 /// What is wrong where two seeds have one name: only one of them could be a node, and a cluster of both would take each

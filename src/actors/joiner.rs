@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::Caller;
-use super::formation::{Patience, ask_who, have_answered, shared_name};
+use super::formation::{Patience, ask_who, have_answered, shared_name, silent};
 use super::raft_peer::TakePart;
 use super::wire::{Contact, Identity};
 use crate::env::entropy::Entropy;
@@ -30,6 +30,9 @@ pub mod restoring;
 
 /// `--init` waits so long for seeds that do not answer: one of them may know a cluster.
 const INIT_PATIENCE_MS: u64 = 5_000;
+/// With `--init`, seeds that found are waited for so long: a claim is made, or given up, in less (`archive.rs`), and one
+/// that waits for a dead seed may wait for ever.
+const INIT_YIELDS_MS: u64 = 60_000;
 /// Between two rounds of asking the seeds.
 const ROUND_MS: u64 = 250;
 /// A leader that called for an earlier process of this node calls again every 2 s at most, and the next one as soon as it
@@ -235,6 +238,27 @@ impl Joiner {
         news
     }
 
+    /// Other seeds that are about to found a cluster.
+    fn other_founders<'a>(
+        &self,
+        identities: &'a BTreeMap<String, Identity>,
+    ) -> impl Iterator<Item = &'a str> {
+        let own = self.introduction.id;
+        let others = identities.iter();
+        let others = others.filter(move |(_, who)| who.founds && who.id != own);
+        others.map(|(address, _)| address.as_str())
+    }
+
+    /// Says whom it waits for: without them nothing is founded.
+    fn name_the_awaited(&mut self, identities: &BTreeMap<String, Identity>) {
+        let founders: Vec<_> = self.other_founders(identities).collect();
+        let silent: Vec<_> = silent(&self.introduction.seeds, identities).collect();
+        let (founders, silent) = (founders.join(", "), silent.join(", "));
+        if founders.len() + silent.len() > 0 && self.is_news(&format!("{founders}; {silent}")) {
+            tracing::info!(silent, founders, "waits for other seeds");
+        }
+    }
+
     /// One look at whether there is something to do.
     fn round(&mut self, ctx: &mut Context<Self>) {
         let limit = Duration::from_millis(UNLINKED_MS_MAX);
@@ -291,8 +315,10 @@ impl Joiner {
         let all_answered = have_answered(&self.introduction.seeds, identities);
         let all_empty = identities.values().all(|who| who.cluster.is_none());
         // What another has claimed it may begin long after others have seen the claim: its store was slow to answer.
-        let others = identities.values().any(|who| who.founds && who.id != own);
-        if others && self.founding.is_none() {
+        let others = self.other_founders(identities).next().is_some();
+        let patience = Duration::from_millis(INIT_YIELDS_MS);
+        let yields = !self.introduction.init || self.started.elapsed() < patience;
+        if others && yields && self.founding.is_none() {
             return Next::Wait;
         }
         if self.introduction.init {
@@ -408,7 +434,8 @@ impl Handler<Asked> for Joiner {
         match next {
             Next::Join(address) => {
                 self.yield_attempt(&identities);
-                self.join(address, ctx);
+                let to = identities.get(&address).and_then(|who| who.cluster);
+                self.join(address, to, ctx);
             }
             Next::FoundAnew => {
                 self.founding = None;
@@ -426,7 +453,10 @@ impl Handler<Asked> for Joiner {
                     tracing::error!(reason = refused, "no cluster is formed");
                 }
             }
-            Next::Wait => self.busy = false,
+            Next::Wait => {
+                self.busy = false;
+                self.name_the_awaited(&identities);
+            }
         }
     }
 }

@@ -28,8 +28,10 @@ use crate::env::frames::{Backoff, Outbox, SendError};
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::{ObjectKey, Reply, Request, Status};
+use stored::Readiness;
 
 mod notice;
+pub(super) mod stored;
 
 /// The node is asked for life and load this often.
 pub(super) const POLL_MS: u64 = 2_000;
@@ -121,8 +123,7 @@ pub(super) struct NodeLink {
     /// Everything has been sent on the open connection, so changes may follow.
     complete: bool,
     heard: Instant,
-    /// Whether the store calls the node ready, as far as this link wrote it.
-    ready: bool,
+    ready: Readiness,
     /// The status last written on the node's own word.
     told: Option<Value>,
     usage: UsageMeter,
@@ -160,7 +161,10 @@ struct Written {
 impl NodeLink {
     pub(super) fn new(target: Target, around: Neighbours) -> Self {
         Self {
-            ready: target.ready,
+            ready: Readiness {
+                written: target.ready,
+                stored: target.ready,
+            },
             notice: target.notice,
             target,
             around,
@@ -247,15 +251,15 @@ impl NodeLink {
     fn describe(&mut self, description: &NodeDescription, ctx: &mut Context<Self>) {
         let mut status = node_status(&self.target.name, &self.target.machine, description);
         let ready = description.problem.is_none();
-        if self.ready == ready && self.told.as_ref() == Some(&status) {
+        if self.ready.written == ready && self.told.as_ref() == Some(&status) {
             return;
         }
         self.told = Some(status.clone());
         status["conditions"][0]["lastHeartbeatTime"] = json!(self.now());
-        if self.ready != ready {
+        if self.ready.written != ready {
             status["conditions"][0]["lastTransitionTime"] = json!(self.now());
         }
-        self.ready = ready;
+        self.ready.written = ready;
         self.status = Some(status);
         self.write(ctx);
     }
@@ -270,14 +274,15 @@ impl NodeLink {
             );
             self.words = None;
         }
-        if !self.ready || self.heard.elapsed() < Duration::from_millis(SILENCE_NOT_READY_MS) {
+        if !self.ready.written || self.heard.elapsed() < Duration::from_millis(SILENCE_NOT_READY_MS)
+        {
             return;
         }
         tracing::warn!(
             node = self.target.name,
             "silent for {SILENCE_NOT_READY_MS} ms: not ready"
         );
-        self.ready = false;
+        self.ready.written = false;
         self.told = None;
         let condition = json!({
             "type": "Ready",
@@ -444,7 +449,7 @@ impl Handler<Heard> for NodeLink {
             self.around.heard.do_send(ReplyHeard {
                 name: self.target.name.clone(),
                 id: self.target.id,
-                boot: self.target.machine.boot.clone(),
+                home: format!("{} at {}", self.target.machine.boot, self.target.address),
                 number: description.number,
             });
         }
@@ -556,6 +561,7 @@ impl Handler<Written> for NodeLink {
                 self.reports.entry(report.uid.clone()).or_insert(report);
             }
         }
+        self.compare_with_store();
         if failed {
             ctx.run_later(Duration::from_millis(RETRY_MS), Self::write);
         } else {

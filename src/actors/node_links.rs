@@ -16,6 +16,7 @@ use super::founding_state::FoundingState;
 use super::informer::{CacheBegan, CacheChanged, CacheEnded};
 use super::messages::Submit;
 use super::metrics::ClusterMetrics;
+use super::node_link::stored::Stored;
 use super::node_link::{Hang, Neighbours, NodeLink, Target};
 use super::node_messages::HeldPod;
 use super::node_status::Machine;
@@ -29,7 +30,7 @@ use crate::env::entropy::Entropy;
 use crate::env::network::Network;
 use crate::raft::{ClusterId, PeerId, Term};
 use crate::resource::cache::Change;
-use crate::resource::nodes::eviction;
+use crate::resource::nodes::{eviction, is_ready};
 use crate::resource::{Cache, ObjectKey, time};
 use crate::store::{Outcome, Revision};
 
@@ -51,6 +52,8 @@ struct Line {
     link: Addr<NodeLink>,
     id: PeerId,
     address: String,
+    /// Whether the store calls the node ready, as the link was told last.
+    ready: bool,
 }
 
 /// Where a pod was last seen bound.
@@ -172,6 +175,13 @@ impl NodeLinks {
             }
             keep
         });
+        for (name, line) in &mut reign.lines {
+            let node = reign.cache.get::<Node>(&ObjectKey::new("", name));
+            let ready = node.is_some_and(|node| is_ready(node));
+            if std::mem::replace(&mut line.ready, ready) != ready {
+                line.link.do_send(Stored(ready));
+            }
+        }
         let fresh: Vec<String> = wanted
             .keys()
             .filter(|name| !reign.lines.contains_key(*name))
@@ -212,6 +222,7 @@ impl NodeLinks {
                     link: NodeLink::new(target, neighbours).start(),
                     id,
                     address,
+                    ready,
                 },
             );
         }
@@ -345,7 +356,7 @@ impl NodeLinks {
         let ready = reign
             .cache
             .list::<Node>()
-            .filter(|(key, _)| reign.is_ready(&key.name))
+            .filter(|(_, node)| is_ready(node))
             .count() as i64;
         let all = reign.cache.list::<Node>().count() as i64;
         self.metrics.nodes.with_label_values(&["true"]).set(ready);
@@ -359,12 +370,7 @@ impl NodeLinks {
 impl Reign {
     fn is_ready(&self, node: &str) -> bool {
         let node = self.cache.get::<Node>(&ObjectKey::new("", node));
-        let conditions = node
-            .and_then(|node| node.status.as_ref()?.conditions.as_deref())
-            .unwrap_or_default();
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        node.is_some_and(|node| is_ready(node))
     }
 
     /// Tells a node everything it must run.

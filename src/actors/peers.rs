@@ -17,7 +17,7 @@ use crate::env::entropy::Entropy;
 use crate::env::frames::{Backoff, Inbox, Outbox, SendError};
 use crate::env::network::Network;
 use crate::raft::{Envelope, PeerId};
-use notices::{NOTICE_MS_MAX, Notices};
+use notices::{NOTICE_MS, Notices};
 
 mod notices;
 
@@ -240,7 +240,9 @@ impl Handler<SendEnvelopes> for Peers {
             self.send(peer, contact, envelopes, ctx);
         }
         if !self.notices.is_empty() && !std::mem::replace(&mut self.notices_due, true) {
-            ctx.run_later(NOTICE_MS_MAX, |peers, _| peers.send_notices());
+            ctx.run_later(Duration::from_millis(NOTICE_MS), |peers, _| {
+                peers.send_notices();
+            });
         }
     }
 }

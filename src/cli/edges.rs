@@ -47,13 +47,13 @@ impl Place {
 
     /// Keeps every other process out of the run directory, by which a node's containers are known, until what is returned
     /// is dropped or this process dies: two would each take the other's for its own, and end what it was not told of.
-    pub fn hold(&self, name: &str) -> anyhow::Result<File> {
+    pub fn hold(&self) -> anyhow::Result<File> {
         let shown = self.run_dir.display();
         let held = File::open(&self.run_dir).with_context(|| format!("--run-dir {shown}"))?;
         match held.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => anyhow::bail!(
-                "--run-dir {shown}: another process runs node {name:?} of this machine; each node needs its own --name"
+                "--run-dir {shown}: another kagero process of this machine uses it; each node needs its own --name or --run-dir"
             ),
             Err(TryLockError::Error(error)) => {
                 tracing::warn!(%error, "--run-dir {shown} cannot be locked: see to it that no other process uses it");
@@ -196,14 +196,14 @@ mod tests {
     fn a_run_directory_is_one_living_processs() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::below(directory.path());
-        let first = place.hold("n1").unwrap();
-        let refused = place.hold("n1").unwrap_err().to_string();
+        let first = place.hold().unwrap();
+        let refused = place.hold().unwrap_err().to_string();
         let shown = directory.path().display().to_string();
         assert!(
-            refused.contains("\"n1\"") && refused.contains(&shown),
+            refused.contains(&shown) && refused.contains("--run-dir"),
             "{refused}"
         );
         drop(first);
-        place.hold("n1").unwrap();
+        place.hold().unwrap();
     }
 }

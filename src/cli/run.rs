@@ -248,7 +248,7 @@ impl RunArgs {
             made.with_context(|| format!("--run-dir {run_dir}"))?;
         }
         let mut env = edges::env(self.runtime, &place).await?;
-        let _held = place.hold(&name)?;
+        let _held = place.hold()?;
         env.objects = brought.objects;
         let mut options = self.options(name)?;
         options.manifests = brought.manifests;

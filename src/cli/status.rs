@@ -80,10 +80,11 @@ struct NodeLine {
 impl NodeLine {
     /// Whether new pods may come, in words.
     fn placing(&self) -> String {
-        match (self.eviction, self.schedulable) {
-            (Some(deadline), _) => format!("no: its machine ends at {deadline:.0}"),
-            (None, false) => "no: cordoned".to_owned(),
-            (None, true) => "yes".to_owned(),
+        match (self.eviction, self.schedulable, self.ready) {
+            (Some(deadline), ..) => format!("no: its machine ends at {deadline:.0}"),
+            (None, false, _) => "no: cordoned".to_owned(),
+            (None, true, false) => "no: not ready".to_owned(),
+            (None, true, true) => "yes".to_owned(),
         }
     }
 }
@@ -389,7 +390,8 @@ mod tests {
             "{text}"
         );
         assert!(lines.contains(&vec!["n1", "yes", "2", "yes"]), "{text}");
-        assert!(lines.contains(&vec!["n2", "no", "0", "yes"]), "{text}");
+        let silent = vec!["n2", "no", "0", "no:", "not", "ready"];
+        assert!(lines.contains(&silent), "{text}");
         assert!(text.contains("no: cordoned\n"), "{text}");
         let end = "no: its machine ends at 2026-01-01T00:00:30Z\n";
         assert!(text.contains(end), "{text}");

@@ -52,8 +52,8 @@ impl Raft {
         }
     }
 
-    /// After a configuration without it was committed, tells the others, helps one of them to lead, and steps down;
-    /// and tells members left out for the last time, so that they need not find out by asking for votes.
+    /// After a configuration without it was committed, helps one of the others to lead, and steps down. Members left out
+    /// have been told for the last time by then, so that they need not find out by asking for votes (`replication.rs`).
     pub(super) fn retire_if_removed(&mut self) {
         let id = self.id();
         let Part::Leader(leadership) = &mut self.part else {

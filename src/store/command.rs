@@ -8,7 +8,6 @@ use std::io::ErrorKind::UnexpectedEof;
 use bytes::Bytes;
 use rmp_serde::decode;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::{Command, Operation};
 
@@ -67,7 +66,7 @@ impl Command {
         }
         let mut reader = rmp_serde::Deserializer::from_read_ref(body);
         let command = Self::deserialize(&mut reader)?;
-        match IgnoredAny::deserialize(&mut reader) {
+        match <()>::deserialize(&mut reader) {
             Err(decode::Error::InvalidMarkerRead(end)) if end.kind() == UnexpectedEof => {
                 Ok(command)
             }
@@ -125,5 +124,12 @@ mod tests {
         );
         let refused = Command::decode(&[]).unwrap_err();
         assert!(matches!(refused, CommandError::Empty), "{refused}");
+        // What begins to be something, and nothing.
+        for trailing in [0x91, 0x81, 0xc0] {
+            let mut longer = written(&command(json!({"Delete": {"key": "a"}})));
+            longer.push(trailing);
+            let refused = Command::decode(&longer).unwrap_err();
+            assert!(matches!(refused, CommandError::Trailing), "{refused}");
+        }
     }
 }

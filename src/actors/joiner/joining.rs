@@ -35,9 +35,11 @@ pub(super) enum NotAdmitted {
 
 impl Joiner {
     /// Asks for admission, through whoever leads.
-    pub(super) fn join(&mut self, address: String, ctx: &mut Context<Self>) {
+    pub(super) fn join(&mut self, address: String, to: Option<ClusterId>, ctx: &mut Context<Self>) {
         let (id, contact) = (self.introduction.id, self.introduction.contact.clone());
-        let again = self.registered;
+        // Another generation may have begun with a state from before this process was admitted: whoever has the name
+        // there need not be a later one.
+        let again = self.registered && to == self.cluster();
         let (caller, me) = (self.caller.clone(), ctx.address());
         let joining = async move {
             let deadline = Instant::now() + Duration::from_millis(ADMIT_MS_MAX);

@@ -23,7 +23,8 @@ use super::{Joiner, Next};
 use crate::env::clock::Clock;
 use crate::raft::ClusterId;
 
-/// After a failure the archive is asked again after this time.
+/// After a failure the archive is asked again after this time: more than a second, by which two claims of one process
+/// are told apart (`preparation.rs`).
 const AGAIN_MS: u64 = 2_000;
 /// A state that was loaded and could not be used for so long, because a seed stopped to answer or another node lives, is
 /// dropped, since it is as large as all that was kept; until then it is not loaded again.

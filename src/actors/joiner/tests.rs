@@ -308,6 +308,8 @@ async fn nobody_founds_beside_one_who_is_about_to() {
     joiner.introduction.init = true;
     tokio::time::advance(Duration::from_millis(INIT_PATIENCE_MS)).await;
     assert_eq!(joiner.next(&said), Next::Wait, "not alone either");
+    tokio::time::advance(Duration::from_millis(INIT_YIELDS_MS)).await;
+    assert_eq!(joiner.next(&said), Next::FoundAlone, "not for ever");
     joiner.introduction.init = false;
     joiner.founding = Some(attempt());
     assert_eq!(joiner.next(&said), Next::Found, "it goes on with its own");

@@ -19,7 +19,7 @@ pub(super) struct Leases {
 
 #[derive(Default)]
 struct OfNode {
-    /// When one was last given, and to which boot of which machine.
+    /// When one was last given, and to which home.
     given: Option<(Duration, String)>,
     /// Deletions of its pods of which it is not known what has become of them.
     releasing: usize,
@@ -41,22 +41,22 @@ impl Leases {
         Self { began: now, nodes }
     }
 
-    /// A lease for a node, if it may have one: not while the machine that had its name before may still have one, nor
-    /// before it was told what it has lost. `told` is the revision that it has been told.
+    /// A lease for a node, if it may have one: not while the process that had its name before, in another home, may still
+    /// have one, nor before it was told what it has lost. `told` is the revision that it has been told.
     pub(super) fn grant(
         &mut self,
         node: &str,
-        boot: &str,
+        home: &str,
         told: Revision,
         now: Duration,
     ) -> Option<Grant> {
         let of = self.nodes.entry(node.to_owned()).or_default();
-        let other = of.given.as_ref().filter(|(_, before)| before != boot);
+        let other = of.given.as_ref().filter(|(_, before)| before != home);
         let waits = other.is_some_and(|(at, _)| now.saturating_sub(*at) <= WAIT);
         if waits || of.releasing > 0 || of.released_at > told {
             return None;
         }
-        of.given = Some((now, boot.to_owned()));
+        of.given = Some((now, home.to_owned()));
         let start = now.saturating_sub(self.began) > WAIT;
         Some(Grant { start })
     }

@@ -34,8 +34,8 @@ pub(in crate::actors) struct ReplyHeard {
     pub(in crate::actors) name: String,
     /// Its incarnation.
     pub(in crate::actors) id: PeerId,
-    /// The boot of its machine.
-    pub(in crate::actors) boot: String,
+    /// The boot of its machine and its address there: its next process sees what runs there, no other does.
+    pub(in crate::actors) home: String,
     /// The reply, as the node counts.
     pub(in crate::actors) number: u64,
 }
@@ -206,7 +206,7 @@ impl Handler<Confirmed> for NodeLinks {
             for ReplyHeard {
                 name,
                 id,
-                boot,
+                home,
                 number,
             } in confirmed.heard
             {
@@ -215,7 +215,7 @@ impl Handler<Confirmed> for NodeLinks {
                 };
                 // All that this cache says is before this word on the way to the node.
                 let told = reign.cache.revision();
-                if let Some(grant) = reign.leases.grant(&name, &boot, told, now) {
+                if let Some(grant) = reign.leases.grant(&name, &home, told, now) {
                     let start = grant.start;
                     line.link.do_send(Acknowledge { number, start });
                 }

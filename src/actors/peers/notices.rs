@@ -1,15 +1,14 @@
 //! Word of what is committed waits a moment for an append to the same peer, which says it as well.
 //!
-//! While writes follow each other the word then costs no message, and nobody is woken for it. Nobody waits for it
-//! either: a write is answered by its leader, and a read asks how far to wait. Deliberately no other message waits.
+//! While writes follow each other the word then costs no message, and nobody is woken for it. No write waits for it, which
+//! its leader answers, and no linearizable read, which asks how far to wait. Deliberately no other message waits.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::raft::{Envelope, Index, Message, PeerId};
 
-/// The longest wait: what a watch at a follower may lag behind because of it.
-pub(super) const NOTICE_MS_MAX: Duration = Duration::from_millis(1);
+/// The wait, which timers round up to 2 ms at most: what a watch at a follower lags behind because of it.
+pub(super) const NOTICE_MS: u64 = 1;
 
 /// The newest word to each peer that was not yet sent.
 #[derive(Debug, Default)]

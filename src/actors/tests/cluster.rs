@@ -10,7 +10,7 @@ use crate::actors::testing::host::{Host, contact, env, eventually, obtain, optio
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::objects::Shelf;
 use crate::actors::wire::{Answer, Call};
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Patch};
 use crate::node::Options;
 use crate::raft::{ClusterId, Configuration, PeerId};
 
@@ -324,11 +324,31 @@ async fn a_superseded_process_ends_and_does_not_take_its_name_back() {
 /// What was restored names the process before it, which is dead: it lives in its place.
 #[actix::test]
 async fn a_living_process_gets_its_name_from_a_store_that_is_older() {
+    keeps_its_name(options(4)).await;
+}
+
+/// The same, where it listens elsewhere.
+#[actix::test]
+async fn a_living_process_that_moved_gets_its_name_from_a_store_that_is_older() {
+    let (_, moved) = namesakes();
+    keeps_its_name(moved).await;
+}
+
+/// The same, on another machine.
+#[actix::test]
+async fn a_living_machine_gets_its_name_from_a_store_that_is_older() {
+    let (_, mut replaced) = namesakes();
+    replaced.machine_id = options(5).machine_id;
+    keeps_its_name(replaced).await;
+}
+
+/// A worker's process registers after the last snapshot as the next one of a name, and outlives its cluster.
+async fn keeps_its_name(mut worker: Options) {
     tokio::time::pause();
     let (wires, shelf) = (Wires::default(), Shelf::default());
-    let mut worker = options(4);
-    worker.may_vote = false;
-    let before = Host::start(&wires, worker.clone(), 4).await;
+    let mut before = options(4);
+    (before.may_vote, worker.may_vote) = (false, false);
+    let before = Host::start(&wires, before, 4).await;
     let hosts = restore::three(&wires, &shelf, 0).await;
     let client = hosts[0].client(&wires);
     obtain_holder(&client, "n4", &before.node.id.to_string()).await;
@@ -376,4 +396,28 @@ async fn a_living_workers_name_is_its_own_and_a_dead_ones_is_free() {
     drop(rightful);
     let expected = usurper.node.id.to_string();
     obtain_holder(&client, "n4", &expected).await;
+}
+
+/// The last word of the link to its earlier process may come after its own, and anybody may write Nodes.
+#[actix::test]
+async fn a_node_that_is_called_silent_says_again_that_it_is_not() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let hosts = three(&wires).await;
+    let client = hosts[0].client(&wires);
+    let ready = async |wanted: &str| {
+        let node = client.get("/api/v1/nodes/n3").await;
+        let node = node.map_err(|error| error.to_string())?;
+        let condition = &node["status"]["conditions"][0];
+        (condition["status"] == wanted)
+            .then_some(())
+            .ok_or(format!("{condition}"))
+    };
+    obtain("n3, ready", || ready("True")).await;
+    let condition = json!({ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown" });
+    let silent = json!({ "status": { "conditions": [condition] } });
+    let path = "/api/v1/nodes/n3/status";
+    client.patch(path, Patch::Strategic, &silent).await.unwrap();
+    ready("Unknown").await.unwrap();
+    obtain("n3, ready again", || ready("True")).await;
 }
