@@ -15,7 +15,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::doors::Known;
-use super::joiner::{FindApis, Joiner};
+use super::joiner::Joiner;
+use super::joiner::apis::FindApis;
 use crate::env::network::{BoxStream, Listener, Network};
 use crate::raft::ClusterId;
 

@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -22,6 +20,7 @@ use crate::env::entropy::Entropy;
 use crate::raft::{ClusterId, Configuration, PeerId};
 use restoring::Restoring;
 
+pub mod apis;
 mod founding;
 mod joining;
 mod living;
@@ -41,10 +40,10 @@ const CALL_LASTS_MS: u64 = 30_000;
 /// A node that has had no link from a leader for this long introduces itself again.
 const UNLINKED_MS_MAX: u64 = 5_000;
 
-/// The leader's link to this node opened or closed.
-#[derive(Message, Clone, Copy)]
+/// The link from the leader at this peer address ("" if it does not say) opened, or closed.
+#[derive(Message, Clone)]
 #[rtype(result = "()")]
-pub struct Linked(pub bool);
+pub struct Linked(pub Option<String>);
 
 /// This node's cluster has begun a later generation: belong to that.
 #[derive(Message, Clone, Copy)]
@@ -96,11 +95,6 @@ pub struct Part {
     pub founds: bool,
 }
 
-/// Where is the API of a node that holds a replica? Asks the seeds. Never this node's own.
-#[derive(Message)]
-#[rtype(result = "Vec<String>")]
-pub struct FindApis;
-
 /// What a node is told of itself at its start.
 #[derive(Clone)]
 pub struct Introduction {
@@ -129,6 +123,8 @@ pub struct Joiner {
     registered: bool,
     /// `None` while the leader's link is open.
     unlinked_since: Option<Instant>,
+    /// The leader whose link was opened last.
+    linked_by: Option<String>,
     busy: bool,
     /// The cluster that this node tries to found, kept over attempts since some seeds may have accepted already; or that
     /// it was founded into, kept until a leader has spoken.
@@ -192,6 +188,7 @@ impl Joiner {
             cluster: watch::Sender::new(None),
             registered: false,
             unlinked_since: Some(Instant::now()),
+            linked_by: None,
             busy: false,
             founding: None,
             started: Instant::now(),
@@ -518,9 +515,10 @@ impl Handler<Adopt> for Joiner {
 impl Handler<Linked> for Joiner {
     type Result = ();
 
-    fn handle(&mut self, Linked(linked): Linked, _: &mut Self::Context) {
-        self.founding = self.founding.take().filter(|_| !linked);
-        self.unlinked_since = (!linked).then(Instant::now);
+    fn handle(&mut self, Linked(leader): Linked, _: &mut Self::Context) {
+        self.founding = self.founding.take().filter(|_| leader.is_none());
+        self.unlinked_since = leader.is_none().then(Instant::now);
+        self.linked_by = leader.or(self.linked_by.take());
     }
 }
 
@@ -532,34 +530,6 @@ impl Handler<Missed> for Joiner {
             tracing::info!(leader, "a leader looks for an earlier process of this node");
             self.missed_by = Some((leader, Instant::now()));
         }
-    }
-}
-
-impl Handler<FindApis> for Joiner {
-    type Result = ResponseFuture<Vec<String>>;
-
-    fn handle(&mut self, _: FindApis, _: &mut Self::Context) -> Self::Result {
-        let (caller, seeds, own, own_api) = (
-            self.caller.clone(),
-            self.introduction.seeds.clone(),
-            self.introduction.id,
-            self.introduction.contact.api.clone(),
-        );
-        Box::pin(async move {
-            let questions = seeds.iter().map(|seed| ask_who(&caller, seed));
-            let mut answers: FuturesUnordered<_> = questions.collect();
-            while let Some(answer) = answers.next().await {
-                let Some(mut identity) = answer.filter(|identity| identity.id != own) else {
-                    continue;
-                };
-                // An address that is this node's too leads back to it: by default every machine has the same.
-                identity.apis.retain(|api| *api != own_api);
-                if !identity.apis.is_empty() {
-                    return identity.apis;
-                }
-            }
-            Vec::new()
-        })
     }
 }
 

@@ -231,7 +231,7 @@ impl LinkEnd {
     fn give_up(&mut self, reason: &dyn std::fmt::Display) {
         tracing::warn!(%reason, "the link to the leader is given up");
         self.current = None;
-        self.joiner.do_send(Linked(false));
+        self.joiner.do_send(Linked(None));
     }
 
     /// Says reports, in frames that are never too large.
@@ -355,7 +355,7 @@ impl Handler<LinkOpened> for LinkEnd {
             id: self.next_link,
             cluster,
             term,
-            leader,
+            leader: leader.clone(),
             heard: Instant::now(),
             answers,
             parts: Vec::new(),
@@ -364,7 +364,7 @@ impl Handler<LinkOpened> for LinkEnd {
         });
         // A leader speaks, so its generation has begun; whoever still belongs to an earlier one follows.
         self.joiner.do_send(Adopt(cluster));
-        self.joiner.do_send(Linked(true));
+        self.joiner.do_send(Linked(Some(leader)));
         if cluster.generation > self.told_by {
             self.say_held();
         }
@@ -446,7 +446,7 @@ impl Handler<LinkEnded> for LinkEnd {
             .is_some_and(|current| current.id == link)
         {
             self.current = None;
-            self.joiner.do_send(Linked(false));
+            self.joiner.do_send(Linked(None));
         }
     }
 }

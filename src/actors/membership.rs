@@ -390,8 +390,7 @@ impl Handler<Admit> for Membership {
                 holder.yields(&asking, occupant.map(|who| who.id))?;
             }
             let Admit { id, contact, .. } = asking;
-            let revision = existing.map(|(_, revision)| revision);
-            let registration = register(revision, id, &contact);
+            let registration = register(existing.as_ref(), id, &contact);
             let replies = submit
                 .send(Submit(vec![registration]))
                 .await

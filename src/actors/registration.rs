@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::wire::Contact;
 use crate::raft::PeerId;
-use crate::resource::nodes::{EVICTION, Eviction, INCARNATION};
+use crate::resource::nodes::{EVICTION, Eviction, INCARNATION, eviction};
 use crate::resource::{Deletion, ObjectKey, Options, PatchType, Request, ResourceName, Verb};
 use crate::store::{Revision, View};
 
@@ -30,9 +30,10 @@ pub fn registered(node: &Node) -> Option<(PeerId, Contact)> {
 }
 
 /// The write that registers an incarnation: creates the Node, or turns over to it the one that exists at this revision,
-/// so that of two who want the same name at once one is refused. What end was announced to the one before is not the
-/// newcomer's.
-pub fn register(existing: Option<Revision>, id: PeerId, contact: &Contact) -> Request {
+/// so that of two who want the same name at once one is refused. What end was announced to the one before is the
+/// newcomer's only if its machine is the same and has not restarted since: else pods would be called back from their
+/// new nodes until it has said so itself.
+pub fn register(existing: Option<&(Node, Revision)>, id: PeerId, contact: &Contact) -> Request {
     let annotations = json!({
         INCARNATION: id.to_string(),
         CONTACT: String::from_utf8_lossy(&contact.encode()),
@@ -43,14 +44,25 @@ pub fn register(existing: Option<Revision>, id: PeerId, contact: &Contact) -> Re
         None => Verb::Create(
             json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {} }),
         ),
-        Some(revision) => {
+        Some((before, revision)) => {
+            let announced = eviction_of(before, contact).map(|announced| Eviction {
+                incarnation: id.to_string(),
+                ..announced
+            });
             metadata["resourceVersion"] = json!(revision.to_string());
-            metadata["annotations"][EVICTION] = Value::Null;
+            metadata["annotations"][EVICTION] = json!(announced.as_ref().map(Eviction::encode));
             Verb::Patch(PatchType::Merge, json!({ "metadata": metadata }))
         }
     };
     let name = existing.is_some().then(|| contact.name.clone());
     node_request(name, None, verb)
+}
+
+/// The announced end of the machine that a process was started on, as the Node of the process before it has it.
+fn eviction_of(before: &Node, contact: &Contact) -> Option<Eviction> {
+    let (_, earlier) = registered(before)?;
+    let boot = |of: &Contact| (of.machine_id.clone(), of.boot_id.clone());
+    (boot(&earlier) == boot(contact)).then(|| eviction(before))?
 }
 
 /// The write that announces the end of a node's machine, or takes that back.
@@ -120,5 +132,45 @@ fn pod_request(key: &ObjectKey, subresource: Option<&str>, verb: Verb) -> Reques
         verb,
         options: Options::default(),
         user: "system:kagero:node-link".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::testing::host::contact;
+
+    #[test]
+    fn an_announced_end_is_the_machines_until_it_restarts() {
+        let announced = Eviction {
+            incarnation: PeerId(1).to_string(),
+            since: "2026-01-01T00:00:00Z".parse().unwrap(),
+            deadline: "2026-01-01T00:02:00Z".parse().unwrap(),
+        };
+        let annotations = json!({
+            INCARNATION: PeerId(1).to_string(),
+            CONTACT: String::from_utf8(contact(4).encode().to_vec()).unwrap(),
+            EVICTION: announced.encode(),
+        });
+        let node = json!({ "metadata": { "name": "n4", "annotations": annotations } });
+        let before = (serde_json::from_value(node).unwrap(), 7);
+        let kept = |contact: &Contact| {
+            let Verb::Patch(_, patch) = register(Some(&before), PeerId(2), contact).verb else {
+                panic!("it patches");
+            };
+            let kept = patch["metadata"]["annotations"][EVICTION].as_str();
+            kept.map(|kept| serde_json::from_str::<Eviction>(kept).unwrap())
+        };
+        let expected = Eviction {
+            incarnation: PeerId(2).to_string(),
+            ..announced
+        };
+        assert_eq!(kept(&contact(4)), Some(expected));
+        let mut restarted = contact(4);
+        restarted.boot_id = "another".into();
+        assert_eq!(kept(&restarted), None);
+        let mut replaced = contact(4);
+        replaced.machine_id = "another".into();
+        assert_eq!(kept(&replaced), None);
     }
 }

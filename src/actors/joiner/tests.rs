@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix::prelude::*;
 
+use super::apis::FindApis;
 use super::*;
 use crate::actors::formation::founding_configuration;
 use crate::actors::raft_peer::survivor::{MakePromise, Promise};
@@ -220,6 +221,34 @@ async fn a_client_is_never_passed_on_to_the_node_itself() {
         }
         assert_eq!(joiner.send(FindApis).await.unwrap(), expected);
     }
+}
+
+/// All seeds may be workers, or gone.
+#[actix::test]
+async fn who_leads_knows_where_the_api_is() {
+    let leader = || {
+        let said = answers(&[(5, 5, Some(OURS), true)]);
+        let apis = vec!["c".to_owned()];
+        said.into_values().map(move |who| Identity {
+            apis: apis.clone(),
+            ..who
+        })
+    };
+    let wires = Wires::default();
+    let joiner = joiner_on(&wires, 1).start();
+    assert_eq!(joiner.send(FindApis).await.unwrap(), [""; 0]);
+    leader().for_each(|who| answer_who(&wires, who));
+    let linked = Linked(Some(contact(5).address));
+    joiner.send(linked).await.unwrap();
+    assert_eq!(joiner.send(FindApis).await.unwrap(), ["c"], "by its link");
+    let wires = Wires::default();
+    let joiner = joiner_on(&wires, 1).start();
+    leader().for_each(|who| answer_who(&wires, who));
+    for who in answers(&[(2, 2, Some(OURS), true)]).into_values() {
+        let leader = Some(contact(5).address);
+        answer_who(&wires, Identity { leader, ..who });
+    }
+    assert_eq!(joiner.send(FindApis).await.unwrap(), ["c"], "by a seed");
 }
 
 #[actix::test]
