@@ -52,3 +52,21 @@ fn each_object_of_a_deleted_collection_has_a_revision() {
 fn a_collection_is_deleted_as_it_was_when_that_was_asked_for() {
     holds("spot_storm", 36);
 }
+
+/// The link to a node's earlier process wrote last that it was silent, and its next process was called so for good.
+#[test]
+fn a_node_that_answers_is_called_ready() {
+    holds("noticed_storm", 60_021);
+}
+
+/// A process restarted on a machine whose end was announced: until it said so again, the pods' replacements were ended.
+#[test]
+fn an_announced_end_outlives_the_process_that_was_told() {
+    holds("noticed_storm", 60_053);
+}
+
+/// All seeds had become workers, and no worker found the API any more.
+#[test]
+fn a_worker_finds_the_api_by_who_leads() {
+    holds("noticed_storm", 70_001);
+}
