@@ -65,6 +65,12 @@ fn an_announced_end_outlives_the_process_that_was_told() {
     holds("noticed_storm", 60_053);
 }
 
+/// Two standbys that had just died together were made voters in the stead of a dead one and of one that was leaving.
+#[test]
+fn those_who_stay_are_a_quorum_of_the_next_voters() {
+    holds("noticed_storm", 80_072);
+}
+
 /// All seeds had become workers, and no worker found the API any more.
 #[test]
 fn a_worker_finds_the_api_by_who_leads() {

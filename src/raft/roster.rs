@@ -92,15 +92,36 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn voters(&self) -> Option<Change> {
-        let mut voters = self.best_voters(true);
+        let mut voters = self.first_step(self.best_voters(true));
         if !self.is_safe_swap(&voters) {
-            voters = self.best_voters(false);
+            voters = self.first_step(self.best_voters(false));
         }
         if !self.is_safe_swap(&voters) {
             return None;
         }
         let differs = voters != self.status.configuration.voters;
         (differs && !voters.is_empty()).then_some(Change::SetVoters(voters))
+    }
+
+    /// These voters, but for newcomers in whose stead living voters of today stay at first, so that those who stay are a
+    /// quorum by themselves: newcomers may have died together a moment ago.
+    fn first_step(&self, mut voters: BTreeSet<PeerId>) -> BTreeSet<PeerId> {
+        let today = &self.status.configuration.voters;
+        let ranked = self.ranked(true);
+        let leaves =
+            |peer: &PeerId| today.contains(peer) && !voters.contains(peer) && self.is_alive(*peer);
+        let leaving: Vec<PeerId> = ranked.iter().copied().filter(leaves).collect();
+        for stays in leaving {
+            let newcomer = |peer: &&PeerId| voters.contains(peer) && !today.contains(peer);
+            let last = ranked.iter().rev().find(newcomer).copied();
+            if voters.intersection(today).count() >= majority(voters.len()) {
+                break;
+            }
+            let Some(last) = last else { break };
+            voters.remove(&last);
+            voters.insert(stays);
+        }
+        voters
     }
 
     /// Whether all of these voters were heard a moment ago, or none that lives has to go for them.

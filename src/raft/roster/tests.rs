@@ -196,6 +196,31 @@ fn an_evicting_voter_makes_room_for_a_standby() {
     assert_eq!(alone.plan(), None, "nobody to replace it");
 }
 
+/// Of three voters one is dead and one leaves. Two standbys took their places at once; they had just died together.
+#[test]
+fn those_who_stay_are_a_quorum() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4, 5]).dead(&[3]);
+    scene.known(2).evicting = true;
+    assert_eq!(
+        scene.plan(),
+        Some(voters(&[1, 2, 4])),
+        "one after the other"
+    );
+    let mut later = Scene::new(3, &[1, 2, 4], &[5]);
+    later.known(2).evicting = true;
+    assert_eq!(later.plan(), Some(voters(&[1, 4, 5])));
+    let mut two = Scene::new(3, &[1, 2, 3], &[4, 5]);
+    for leaves in [2, 3] {
+        two.known(leaves).evicting = true;
+    }
+    assert_eq!(two.plan(), Some(voters(&[1, 2, 4])));
+    let mut five = Scene::new(5, &[1, 2, 3, 4, 5], &[6, 7]);
+    for leaves in [4, 5] {
+        five.known(leaves).evicting = true;
+    }
+    assert_eq!(five.plan(), Some(voters(&[1, 2, 3, 6, 7])), "two of five");
+}
+
 /// Two machines died, and the standby on one of them took the place of a voter that lived: nobody was left.
 #[test]
 fn an_evicting_voter_stays_while_those_after_it_may_have_died() {
