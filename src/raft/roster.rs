@@ -7,7 +7,8 @@
 //! quorum; among equals one that is not smaller than today's, then an odd one, then the larger. Living voters come
 //! first, dead ones are kept only to fill up. So a dead voter is swapped as soon as a caught-up learner is there;
 //! without one, 3 of 3 stay 3 (2 would survive no more losses) and 5 with two dead become 3 (which survive one more);
-//! and one voter grows to 3 at once, not by way of 2.
+//! and one voter grows to 3 at once, not by way of 2. While voters that live have to go, those who stay must be a quorum
+//! of the next ones, so that two are swapped one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
