@@ -176,8 +176,7 @@ impl NodeLinks {
             keep
         });
         for (name, line) in &mut reign.lines {
-            let node = reign.cache.get::<Node>(&ObjectKey::new("", name));
-            let ready = node.is_some_and(|node| is_ready(node));
+            let ready = calls_ready(&reign.cache, name);
             if std::mem::replace(&mut line.ready, ready) != ready {
                 line.link.do_send(Stored(ready));
             }
@@ -190,7 +189,7 @@ impl NodeLinks {
         for name in fresh {
             let (id, contact) = wanted[&name].clone();
             let address = contact.address;
-            let ready = reign.is_ready(&name);
+            let ready = calls_ready(&reign.cache, &name);
             let node = reign.cache.get::<Node>(&ObjectKey::new("", &name));
             let notice = node.and_then(|node| eviction(node)).map(|e| e.deadline);
             let target = Target {
@@ -339,7 +338,7 @@ impl NodeLinks {
                 .spec
                 .as_ref()
                 .and_then(|s| s.node_name.as_ref())
-                .is_some_and(|n| !reign.is_ready(n));
+                .is_some_and(|n| !calls_ready(&reign.cache, n));
             let phase = match phase {
                 "Running" if silent => "unknown",
                 "Running" => "running",
@@ -367,12 +366,13 @@ impl NodeLinks {
     }
 }
 
-impl Reign {
-    fn is_ready(&self, node: &str) -> bool {
-        let node = self.cache.get::<Node>(&ObjectKey::new("", node));
-        node.is_some_and(|node| is_ready(node))
-    }
+/// Whether the store calls a node ready.
+fn calls_ready(cache: &Cache, node: &str) -> bool {
+    let node = cache.get::<Node>(&ObjectKey::new("", node));
+    node.is_some_and(|node| is_ready(node))
+}
 
+impl Reign {
     /// Tells a node everything it must run.
     fn assign_all(&self, node: &str) {
         let pods = self.cache.pods_on(node);

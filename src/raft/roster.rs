@@ -109,18 +109,18 @@ impl Plan<'_> {
     fn first_step(&self, mut voters: BTreeSet<PeerId>) -> BTreeSet<PeerId> {
         let today = &self.status.configuration.voters;
         let ranked = self.ranked(true);
-        let leaves =
-            |peer: &PeerId| today.contains(peer) && !voters.contains(peer) && self.is_alive(*peer);
-        let leaving: Vec<PeerId> = ranked.iter().copied().filter(leaves).collect();
-        for stays in leaving {
-            let newcomer = |peer: &&PeerId| voters.contains(peer) && !today.contains(peer);
-            let last = ranked.iter().rev().find(newcomer).copied();
-            if voters.intersection(today).count() >= majority(voters.len()) {
-                break;
-            }
-            let Some(last) = last else { break };
-            voters.remove(&last);
-            voters.insert(stays);
+        let leaves = |peer: &&PeerId| {
+            today.contains(peer) && !voters.contains(peer) && self.is_alive(**peer)
+        };
+        let comes = |peer: &&PeerId| voters.contains(peer) && !today.contains(peer);
+        let leaving = ranked.iter().filter(leaves);
+        let last_coming = ranked.iter().rev().filter(comes);
+        let staying = voters.intersection(today).count();
+        let missing = majority(voters.len()).saturating_sub(staying);
+        let exchanged: Vec<_> = leaving.zip(last_coming).take(missing).collect();
+        for (stays, waits) in exchanged {
+            voters.remove(waits);
+            voters.insert(*stays);
         }
         voters
     }
