@@ -102,6 +102,13 @@ fn unique_pods_run_once_whatever_happens() {
 }
 
 #[test]
+fn unique_pods_run_once_over_a_change_of_generations() {
+    for seed in [SEED, SEED + 1] {
+        assert_saw(&held("unique_over", seed), "settled");
+    }
+}
+
+#[test]
 fn a_minute_of_faults_is_survived() {
     let lines = held("spot_storm", SEED);
     assert_saw(&lines, "seen: the storm's end");

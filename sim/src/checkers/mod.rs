@@ -135,9 +135,10 @@ impl Checks {
         }
         let known = world.known();
         for (machine, stop) in stops {
-            // A unique pod ends with its lease, healthy as it may be; what is not wanted is no sign of that.
+            // A unique pod ends with its lease, healthy as it may be; what a leader does not want is no sign of that.
             if stop.pod.unique {
-                if containers::is_wanted_by_leader(&stop, &known) {
+                let led = known.values().any(|known| known.standing.leads);
+                if !led || containers::is_wanted_by_leader(&stop, &known) {
                     self.unique.on_stop(&stop.pod);
                     world.count("unique: stopped for want of a lease", 1);
                 }

@@ -17,7 +17,7 @@ pub type Name = (String, String);
 pub struct Unique {
     /// Where each was seen running last.
     last: BTreeMap<Name, String>,
-    /// Those that their node has stopped though the leader wanted them, and that nobody has started since.
+    /// Those that their node has stopped though no leader gave them up, and that nobody has started since.
     stopped: BTreeSet<Name>,
     /// Those that ended with their machine.
     lost: BTreeSet<Name>,
@@ -48,7 +48,7 @@ impl Unique {
         self.see(&running)
     }
 
-    /// A node ended a running container of a unique pod, which the leader wanted.
+    /// A node ended a running container of a unique pod, which no leader gave up.
     pub fn on_stop(&mut self, pod: &PodRef) {
         let name = (pod.namespace.clone(), pod.name.clone());
         self.stopped.insert(name);

@@ -7,10 +7,9 @@
 use std::time::Duration;
 
 use kagero::store::Revision;
-use serde_json::json;
 
 use super::everything_lost::{newest, restored};
-use super::steps::formed;
+use super::steps::{formed, recover};
 use super::until;
 use crate::world::{Fault, Plan, World};
 
@@ -24,8 +23,6 @@ const LATE: &str = "n4";
 const WAITS_MS: (u64, u64) = (10_000, 25_000);
 /// The first revision of generation 1.
 const FIRST: Revision = 1 << 40;
-/// Asking members that never answer takes several deadlines.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn plan(seed: u64) -> Plan {
     Plan {
@@ -68,7 +65,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         world.acknowledged().forgive(revision, FIRST);
         world.inflict(Fault::ReturnMachine(LATE.to_owned()));
     } else {
-        recover(&world).await?;
+        recover_late(&world).await?;
     }
     if late {
         world.count(COVERS[usize::from(gives_up)], 1);
@@ -77,22 +74,15 @@ pub(super) async fn play(world: World) -> turmoil::Result {
 }
 
 /// The operator has the latecomer go on; the others' next processes are proof enough of what became of them.
-async fn recover(world: &World) -> turmoil::Result {
+async fn recover_late(world: &World) -> turmoil::Result {
     let known = world.known();
     let revision = known.get(LATE).ok_or("it holds nothing")?.view.revision();
-    let api = world.client(LATE).with_deadline(PATIENCE);
-    let path = "/kagero/v1/recovery";
     world.measure_recovery();
     world.acknowledged().forgive(revision, FIRST);
     // The store of the claims is out of order now and then: the operator asks again.
-    let recovered = until(world, "a recovery", async || {
-        let plan = api.post(path, &json!({})).await.ok()?;
-        let confirm = json!({ "confirm": plan["confirm"] });
-        api.post(path, &confirm).await.ok()
+    until(world, "a recovery", async || {
+        recover(world, LATE, &[]).await.ok()
     })
     .await;
-    if recovered["record"]["winner"] != LATE {
-        return Err(format!("another log won: {recovered}").into());
-    }
     Ok(())
 }

@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::steps::{all_running, deploy, formed, lose};
+use super::steps::{all_running, ask_recovery, deploy, formed, lose, recover};
 use super::until;
 use crate::world::{Fault, World};
 
 const PODS: usize = 6;
 /// The survivor is alone for so long.
 const ALONE_MS: (u64, u64) = (0, 40_000);
-/// Asking members that never answer takes several deadlines.
+/// The API may be asked while members that never answer are.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn play(world: World) -> turmoil::Result {
@@ -31,18 +31,12 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     let lives = world.chance(0..=1) == 1;
     lose(&world, &others, lives);
     until(&world, "a refusal for want of proof", async || {
-        let refused = post(&world, &survivor, json!({})).await.err()?;
+        let refused = ask_recovery(&world, &survivor, json!({})).await.err()?;
         refused.contains("not proven dead").then_some(())
     })
     .await;
-    let mut recover = json!({ "dead": others });
-    let plan = post(&world, &survivor, recover.clone()).await?;
-    recover["confirm"] = plan["confirm"].clone();
     world.measure_recovery();
-    let recovered = post(&world, &survivor, recover).await?;
-    if recovered["record"]["winner"] != survivor.as_str() {
-        return Err(format!("another log won: {recovered}").into());
-    }
+    recover(&world, &survivor, &others).await?;
     until(&world, "the survivor leads a new generation", async || {
         let known = world.known();
         let standing = &known.get(&survivor)?.standing;
@@ -79,10 +73,4 @@ fn belongs_to_the_new(world: &World, name: &str) -> bool {
     let known = world.known();
     let known = known.get(name);
     known.is_some_and(|known| known.standing.cluster.generation == 1)
-}
-
-async fn post(world: &World, node: &str, request: Value) -> Result<Value, String> {
-    let client = world.client(node).with_deadline(PATIENCE);
-    let answer = client.post("/kagero/v1/recovery", &request).await;
-    answer.map_err(|error| error.to_string())
 }

@@ -17,8 +17,10 @@ mod partition;
 mod process_restarts;
 mod rolling_update;
 mod spot_storm;
+mod stateful;
 pub(crate) mod steps;
 mod ten_nodes;
+mod unique_over;
 mod unique_pods;
 mod voter_demoted;
 
@@ -166,6 +168,13 @@ pub const ALL: &[Scenario] = &[
         plan: unique_pods::plan,
         covers: unique_pods::COVERS,
         play: |world| Box::pin(unique_pods::play(world)),
+    },
+    Scenario {
+        name: "unique_over",
+        about: "unique pods over a recovery, or a restore of where they were before: never running twice",
+        plan: unique_over::plan,
+        covers: unique_over::COVERS,
+        play: |world| Box::pin(unique_over::play(world)),
     },
     Scenario {
         name: "evict_in_turn",

@@ -1,6 +1,7 @@
 //! What several scenarios do and look at, in Kubernetes' terms, through the API or the nodes' own knowledge.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kagero::cli::client::{Client, ClientError};
 use serde_json::{Value, json};
@@ -47,6 +48,29 @@ pub fn lose(world: &World, machines: &[String], first_lives: bool) {
             Fault::LoseMachine(name.clone())
         });
     }
+}
+
+/// Asking members that never answer takes several deadlines.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A request about the recovery of a lost majority, of this node.
+pub async fn ask_recovery(world: &World, node: &str, request: Value) -> Result<Value, String> {
+    let client = world.client(node).with_deadline(PATIENCE);
+    let answer = client.post("/kagero/v1/recovery", &request).await;
+    answer.map_err(|error| error.to_string())
+}
+
+/// The operator calls these dead and confirms the plan; the log that goes on must be this node's.
+pub async fn recover(world: &World, node: &str, dead: &[String]) -> Result<(), String> {
+    let plan = ask_recovery(world, node, json!({ "dead": dead })).await?;
+    let confirmed = json!({ "dead": dead, "confirm": plan["confirm"] });
+    let recovered = ask_recovery(world, node, confirmed).await?;
+    if recovered["record"]["winner"] == node {
+        return Ok(());
+    }
+    let wrong = format!("another log won: {recovered}");
+    world.report_broken(wrong.clone());
+    Err(wrong)
 }
 
 /// A leader other than this node.
