@@ -45,7 +45,7 @@ const UNLINKED_MS_MAX: u64 = 5_000;
 #[rtype(result = "()")]
 pub struct Linked(pub Option<String>);
 
-/// This node's cluster has begun a later generation: belong to that.
+/// A leader of this generation speaks to this node, or it has begun here: belong to it, if it is a later one.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Adopt(pub ClusterId);
@@ -380,14 +380,15 @@ impl Joiner {
         );
         self.cluster.send_replace(Some(cluster));
         self.drop_what_was_loaded();
-        let (taken, ended) = (
-            self.peer.send(TakePart { cluster, founding }),
-            self.ended.clone(),
-        );
+        self.tell_peer(TakePart { cluster, founding });
+    }
+
+    fn tell_peer(&self, part: TakePart) {
+        let (taken, ended) = (self.peer.send(part), self.ended.clone());
         tokio::task::spawn_local(async move {
             // No answer means that the node is stopping.
             if taken.await == Ok(false) {
-                let reason = "it promised a generation that another overtook";
+                let reason = "it promised a later generation than the one that lives";
                 end(&ended, format!("{reason}: it must be started again"));
             }
         });
@@ -505,9 +506,17 @@ impl Handler<Adopt> for Joiner {
     type Result = ();
 
     fn handle(&mut self, Adopt(cluster): Adopt, _: &mut Self::Context) {
-        if self.cluster().is_some_and(|own| own.precedes(cluster)) {
-            self.founding = None;
-            self.take_part(cluster, None);
+        match self.cluster() {
+            Some(own) if own.precedes(cluster) => {
+                self.founding = None;
+                self.take_part(cluster, None);
+            }
+            // A recovery may have been broken off after this node had promised to take no further part.
+            Some(own) if own == cluster => self.tell_peer(TakePart {
+                cluster,
+                founding: None,
+            }),
+            _ => {}
         }
     }
 }

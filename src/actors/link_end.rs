@@ -87,7 +87,7 @@ pub struct Speaker {
 }
 
 /// A leader polls its nodes; one of which so long nothing was heard may be no leader any more.
-const SPEAKER_SILENT_MS: u64 = 2 * POLL_MS;
+const SPEAKER_SILENT: Duration = Duration::from_millis(2 * POLL_MS);
 
 /// The machine's end is announced for this moment; `None`: it is not any more.
 #[derive(Message, Clone, Copy, Debug)]
@@ -385,6 +385,10 @@ impl Handler<LinkDownReceived> for LinkEnd {
         let Some(current) = self.current.as_mut().filter(|current| current.id == link) else {
             return;
         };
+        if current.heard.elapsed() >= SPEAKER_SILENT {
+            // This node may have promised a recovery meanwhile that nobody spoke to it.
+            self.joiner.do_send(Adopt(current.cluster));
+        }
         current.heard = Instant::now();
         match down {
             LinkDown::Open { .. } => {}
@@ -426,9 +430,8 @@ impl Handler<WhoSpeaks> for LinkEnd {
     type Result = MessageResult<WhoSpeaks>;
 
     fn handle(&mut self, _: WhoSpeaks, _: &mut Self::Context) -> Self::Result {
-        let silent = Duration::from_millis(SPEAKER_SILENT_MS);
         let current = self.current.as_ref();
-        let speaking = current.filter(|current| current.heard.elapsed() < silent);
+        let speaking = current.filter(|current| current.heard.elapsed() < SPEAKER_SILENT);
         MessageResult(speaking.map(|current| Speaker {
             cluster: current.cluster,
             address: current.leader.clone(),

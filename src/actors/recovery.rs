@@ -426,7 +426,7 @@ impl Around {
             record: operations,
         };
         if plan.winner == self.id {
-            return begin_here(&self.peer, &self.joiner, begin).await;
+            return begin_here(&self.peer, &self.link, &self.joiner, begin).await;
         }
         let place = &plan.members[&plan.winner].place;
         match self
@@ -457,21 +457,28 @@ pub(super) async fn promise_here(
     link: &Addr<LinkEnd>,
     promise: MakePromise,
 ) -> Result<Position, Status> {
-    let speaker = link.send(WhoSpeaks).await.map_err(|_| stopping())?;
-    if speaker.is_some_and(|speaker| speaker.cluster.id == promise.cluster) {
-        return Err(conflict(PromiseRefused::LeaderLives.to_string()));
-    }
+    nobody_leads(link, promise.cluster).await?;
     let promised = peer.send(promise).await.map_err(|_| stopping())?;
     promised.map_err(|refused| conflict(refused.to_string()))
 }
 
-/// Begins a generation on this node, whoever coordinates.
+/// Unless a leader of the cluster speaks to this node.
+async fn nobody_leads(link: &Addr<LinkEnd>, cluster: u64) -> Result<(), Status> {
+    let speaker = link.send(WhoSpeaks).await.map_err(|_| stopping())?;
+    let lives = speaker.is_some_and(|speaker| speaker.cluster.id == cluster);
+    let refused = || conflict(PromiseRefused::LeaderLives.to_string());
+    if lives { Err(refused()) } else { Ok(()) }
+}
+
+/// Begins a generation on this node, whoever coordinates, and however long ago it asked for the promises.
 pub(super) async fn begin_here(
     peer: &Addr<RaftPeer>,
+    link: &Addr<LinkEnd>,
     joiner: &Addr<Joiner>,
     begin: BeginGeneration,
 ) -> Result<Revision, Status> {
     let cluster = begin.cluster;
+    nobody_leads(link, cluster.id).await?;
     let revision = peer.send(begin).await.map_err(|_| stopping())?;
     let revision = revision.map_err(|refused| conflict(refused.to_string()))?;
     joiner.do_send(Adopt(cluster));

@@ -256,7 +256,8 @@ impl Doorman {
                 promised.map(Answer::Promised)
             }
             Call::Begin(begin) => {
-                let revision = recovery::begin_here(&self.peer, &self.joiner, begin).await;
+                let revision =
+                    recovery::begin_here(&self.peer, &self.link, &self.joiner, begin).await;
                 revision.map(Answer::Begun)
             }
         }

@@ -1,17 +1,19 @@
 //! A majority is lost for good: what recovers, what refuses to, and what stays as it was.
 
+use std::collections::BTreeMap;
+
 use actix::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::actors::caller::{Caller, Place};
-use crate::actors::dial::{dial, greet};
-use crate::actors::raft_peer::survivor::{MakePromise, Promise};
+use crate::actors::dial::{Connection, dial, greet};
+use crate::actors::raft_peer::survivor::{BeginGeneration, MakePromise, Promise};
 use crate::actors::testing::host::{Host, eventually, obtain, options, peer_address};
 use crate::actors::testing::network::Wires;
 use crate::actors::wire::{Answer, Call, FromDialler, FromListener, LinkDown};
 use crate::cli::client::{Client, ClientError};
-use crate::raft::{Role, Testimony};
+use crate::raft::{ClusterId, PeerId, Role, Testimony};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const RECOVERY: &str = "/kagero/v1/recovery";
@@ -235,13 +237,8 @@ async fn ask(wires: &Wires, number: u16, call: Call) -> Option<Answer> {
     answer.unwrap().ok()
 }
 
-/// The voters moved on to machines that it never heard of; their leader still has a link to it.
-#[actix::test]
-async fn who_hears_a_leader_over_its_link_alone_recovers_nothing() {
-    tokio::time::pause();
-    let wires = Wires::default();
-    let one = survivor(&wires).await;
-    let (client, dead) = (one.client(&wires), json!({"dead": ["n2", "n3"]}));
+/// A leader whom nobody elected opens a link to n1, in its own cluster.
+async fn open_link(wires: &Wires, one: &Host) -> (Connection, ClusterId) {
     let cluster = one.node.known.borrow().as_ref().unwrap().standing.cluster;
     let open = LinkDown::Open {
         cluster,
@@ -250,22 +247,36 @@ async fn who_hears_a_leader_over_its_link_alone_recovers_nothing() {
         leader: String::new(),
     };
     let network = wires.network();
-    let (leader, _answers) = dial(network.as_ref(), &peer_address(1), None)
-        .await
-        .unwrap();
+    let dialled = dial(network.as_ref(), &peer_address(1), None).await;
+    let connection = dialled.unwrap();
+    connection.0.send(&FromDialler::Link(open)).unwrap();
+    (connection, cluster)
+}
+
+/// Generation 1 is to begin with this winner's log.
+fn promise(cluster: ClusterId, winner: PeerId) -> Call {
+    Call::Promise(MakePromise {
+        cluster: cluster.id,
+        promise: Promise {
+            generation: 1,
+            winner,
+        },
+    })
+}
+
+/// The voters moved on to machines that it never heard of; their leader still has a link to it.
+#[actix::test]
+async fn who_hears_a_leader_over_its_link_alone_recovers_nothing() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let one = survivor(&wires).await;
+    let (client, dead) = (one.client(&wires), json!({"dead": ["n2", "n3"]}));
+    let ((leader, _answers), cluster) = open_link(&wires, &one).await;
     let say = |word: LinkDown| leader.send(&FromDialler::Link(word)).unwrap();
-    say(open);
     for _ in 0..5 {
         let refused = recover(&client, dead.clone()).await.unwrap_err();
         assert!(refused.to_string().contains("hears a leader"), "{refused}");
-        let promise = MakePromise {
-            cluster: cluster.id,
-            promise: Promise {
-                generation: 1,
-                winner: one.node.id,
-            },
-        };
-        let promised = ask(&wires, 1, Call::Promise(promise)).await;
+        let promised = ask(&wires, 1, promise(cluster, one.node.id)).await;
         assert!(promised.is_none(), "{promised:?}");
         sleep(Duration::from_secs(2)).await;
         say(LinkDown::Poll);
@@ -273,6 +284,62 @@ async fn who_hears_a_leader_over_its_link_alone_recovers_nothing() {
     // A leader that says nothing any more may be none.
     sleep(Duration::from_secs(5)).await;
     recover(&client, dead).await.unwrap();
+}
+
+/// Who was called dead lived, and the recovery was broken off after the promises: nothing else would ever free this node.
+#[actix::test]
+async fn who_promised_a_generation_that_never_began_ends_when_its_leader_speaks_again() {
+    tokio::time::pause();
+    for opens_again in [false, true] {
+        let wires = Wires::default();
+        let one = survivor(&wires).await;
+        let ((leader, _answers), cluster) = open_link(&wires, &one).await;
+        sleep(Duration::from_secs(5)).await;
+        let promised = ask(&wires, 1, promise(cluster, one.node.id)).await;
+        assert!(
+            matches!(promised, Some(Answer::Promised(_))),
+            "{promised:?}"
+        );
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(*one.node.ended.borrow(), None, "nobody speaks to it");
+        let mut opened = None;
+        if opens_again {
+            opened = Some(open_link(&wires, &one).await);
+        } else {
+            leader.send(&FromDialler::Link(LinkDown::Poll)).unwrap();
+        }
+        eventually("its end", || one.node.ended.borrow().is_some()).await;
+        let reason = one.node.ended.borrow().clone().unwrap();
+        assert!(reason.contains("promised a later generation"), "{reason}");
+        drop(opened);
+    }
+}
+
+/// A coordinator's last word may come long after the promises.
+#[actix::test]
+async fn nothing_begins_where_a_leader_speaks() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let one = survivor(&wires).await;
+    let (_leader, cluster) = open_link(&wires, &one).await;
+    sleep(Duration::from_secs(1)).await;
+    let begin = Call::Begin(BeginGeneration {
+        cluster: ClusterId {
+            generation: 1,
+            ..cluster
+        },
+        term: 100,
+        survivors: BTreeMap::new(),
+        record: Vec::new(),
+    });
+    let question = Place {
+        address: peer_address(1),
+        call: begin,
+        deadline: Instant::now() + Duration::from_secs(1),
+    };
+    let answer = Caller::new(wires.network()).start().send(question).await;
+    let refused = answer.unwrap().unwrap_err().to_string();
+    assert!(refused.contains("hears a leader"), "{refused}");
 }
 
 #[actix::test]
