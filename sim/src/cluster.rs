@@ -4,7 +4,6 @@
 //! because only the driver may stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ pub(crate) const LATENCY_MS: (u64, u64) = (1, 10);
 /// A full backlog panics in turmoil.
 const TCP_CAPACITY: usize = 65_536;
 const PEER_PORT: u16 = 7443;
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Runs a world until the scenario is done and the cluster has settled; the first error, or broken property, ends it.
 pub fn run<F>(world: &World, scenario: impl FnOnce(World) -> F) -> turmoil::Result
@@ -126,7 +126,11 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         voters: plan.voters,
         may_vote: true,
         init: false,
-        labels: BTreeMap::new(),
+        labels: plan
+            .zone(&name)
+            .map(|zone| (ZONE.to_owned(), zone))
+            .into_iter()
+            .collect(),
         machine_id: boot.machine_id,
         boot_id: boot.boot_id,
         cpu_millis: 8_000,

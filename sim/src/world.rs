@@ -45,6 +45,8 @@ pub struct Plan {
     pub seeds: usize,
     /// Voters wanted.
     pub voters: usize,
+    /// Failure domains, in which the machines stand in turn; none if 0.
+    pub zones: usize,
     /// The simulated time after which the run has failed.
     pub limit: Duration,
     /// The faults that a scenario with a schedule lets loose.
@@ -69,6 +71,7 @@ impl Plan {
             nodes,
             seeds: nodes.min(3),
             voters: nodes.min(3),
+            zones: 0,
             limit: Duration::from_secs(240),
             schedule: Schedule::default(),
             snapshot_interval: None,
@@ -82,6 +85,12 @@ impl Plan {
     /// Names of the machines, in order.
     pub fn names(&self) -> Vec<String> {
         (1..=self.nodes).map(|n| format!("n{n}")).collect()
+    }
+
+    /// The zone that a machine stands in, if there are any.
+    pub fn zone(&self, machine: &str) -> Option<String> {
+        let at = self.names().iter().position(|name| name == machine)?;
+        Some(format!("z{}", at.checked_rem(self.zones)? + 1))
     }
 }
 

@@ -70,6 +70,11 @@ fn a_cluster_that_is_lost_whole_comes_back_from_its_snapshot() {
 }
 
 #[test]
+fn a_zone_and_two_voters_vanish() {
+    held("minority_lost", SEED);
+}
+
+#[test]
 fn an_operator_recovers_from_the_loss_of_a_majority() {
     for seed in [SEED, SEED + 1] {
         assert_saw(&held("majority_lost", seed), "settled");

@@ -147,15 +147,20 @@ impl Plan<'_> {
         (!dead.is_empty()).then_some(Change::RemoveLearners(dead))
     }
 
-    /// One more learner, while the healthy members are fewer than the voters and standbys wanted. First from a zone
-    /// that has no healthy member, then by name.
+    /// One more learner, while the healthy members are fewer than the voters and standbys wanted. First from the zone
+    /// that has the fewest healthy members, then by name.
     fn new_learner(&self) -> Option<Change> {
         let members = self.status.configuration.members();
         let healthy: Vec<PeerId> = members.filter(|peer| self.is_healthy(*peer)).collect();
         if healthy.len() >= self.wanted + self.limits.standbys_max {
             return None;
         }
-        let zones: BTreeSet<&str> = healthy.iter().map(|peer| self.zone(*peer)).collect();
+        let taken = |zone: &str| {
+            healthy
+                .iter()
+                .filter(|peer| self.zone(**peer) == zone)
+                .count()
+        };
         let (peer, candidate) = self
             .candidates
             .iter()
@@ -167,8 +172,8 @@ impl Plan<'_> {
                     && candidate.silent <= self.limits.candidate_silent_max
             })
             .min_by_key(|(peer, candidate)| {
-                let crowded = zones.contains(candidate.zone.as_str());
-                (crowded, candidate.name.as_str(), **peer)
+                let crowd = taken(&candidate.zone);
+                (crowd, candidate.name.as_str(), **peer)
             })?;
         Some(Change::AddLearner(*peer, candidate.contact.clone()))
     }
@@ -190,8 +195,9 @@ impl Plan<'_> {
         ranked.into_iter().take(best.unwrap_or(0)).collect()
     }
 
-    /// All who vote or could, best first: living before dead, then those not under notice, then zones not yet taken,
-    /// then those who vote already (the leader before all), then by name.
+    /// All who vote or could, best first: living before dead, then those not under notice, then of the zone that has the
+    /// fewest so far, so that the loss of one takes as few as can be, then those who vote already (the leader before all),
+    /// then by name.
     fn ranked(&self, notices: bool) -> Vec<PeerId> {
         let configuration = &self.status.configuration;
         let ready = configuration
@@ -200,13 +206,13 @@ impl Plan<'_> {
             .filter(|peer| self.is_ready(**peer));
         let mut pool: BTreeSet<PeerId> =
             configuration.voters.iter().chain(ready).copied().collect();
-        let mut zones = BTreeSet::new();
+        let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
         let mut ranked = Vec::new();
         while let Some(next) = pool.iter().copied().min_by_key(|peer| {
             (
                 !self.is_alive(*peer),
                 notices && self.is_evicting(*peer),
-                zones.contains(self.zone(*peer)),
+                taken.get(self.zone(*peer)).copied(),
                 *peer != self.status.id,
                 !configuration.voters.contains(peer),
                 self.candidates.get(peer).map(|c| c.name.as_str()),
@@ -214,7 +220,7 @@ impl Plan<'_> {
             )
         }) {
             pool.remove(&next);
-            zones.insert(self.zone(next));
+            *taken.entry(self.zone(next)).or_default() += 1;
             ranked.push(next);
         }
         ranked

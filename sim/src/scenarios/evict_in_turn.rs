@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::steps::{deploy, formed, leader};
+use super::steps::{deploy, formed, leader, living_voters};
 use super::until;
 use crate::faults::quorum::majority_without;
 use crate::world::{Fault, Plan, World};
@@ -96,17 +96,11 @@ async fn come_back(world: World, lost: String) {
 
 /// The machines of the voters, all of which must be alive: 20 s are enough to replace one.
 fn voters(world: &World, leader: &str) -> Result<Vec<String>, String> {
-    let known = world.known();
-    let known = known.get(leader).ok_or("the leader holds no replica")?;
-    let voters = &known.standing.configuration.voters;
-    let incarnations = world.incarnations();
-    let alive = incarnations.iter().filter(|(_, id)| voters.contains(id));
-    let alive: Vec<String> = alive.map(|(name, _)| name.clone()).collect();
-    if alive.len() == VOTERS && voters.len() == VOTERS {
+    let (alive, voters) = living_voters(world, leader).ok_or("the leader holds no replica")?;
+    if alive.len() == VOTERS && voters == VOTERS {
         return Ok(alive);
     }
     Err(format!(
-        "of {} voters {alive:?} are alive, {INTERVAL:?} after the last eviction",
-        voters.len()
+        "of {voters} voters {alive:?} are alive, {INTERVAL:?} after the last eviction"
     ))
 }

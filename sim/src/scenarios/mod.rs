@@ -12,6 +12,7 @@ mod follower_lost;
 mod late_survivor;
 mod leader_lost;
 mod majority_lost;
+mod minority_lost;
 mod noticed_eviction;
 mod partition;
 mod process_restarts;
@@ -106,6 +107,13 @@ pub const ALL: &[Scenario] = &[
         10,
         "a voter is cut off until a standby has its place, and goes on as a worker"
     ),
+    Scenario {
+        name: "minority_lost",
+        about: "five voters in three zones; a zone vanishes, then two voters: standbys vote in their stead",
+        plan: minority_lost::plan,
+        covers: minority_lost::COVERS,
+        play: |world| Box::pin(minority_lost::play(world)),
+    },
     Scenario {
         name: "majority_lost",
         about: "both followers are lost, or one called dead: an operator recovers, they join the new generation",

@@ -25,6 +25,15 @@ pub fn leader(world: &World) -> Option<String> {
     leaders.pop().filter(|_| leaders.is_empty())
 }
 
+/// The machines of those voters of a node's configuration that live, and how many voters it has.
+pub fn living_voters(world: &World, node: &str) -> Option<(Vec<String>, usize)> {
+    let known = world.known();
+    let voters = &known.get(node)?.standing.configuration.voters;
+    let living = world.incarnations().into_iter();
+    let living = living.filter(|(_, id)| voters.contains(id));
+    Some((living.map(|(name, _)| name).collect(), voters.len()))
+}
+
 /// Waits for a leader and the default namespace; gives the leader.
 pub async fn formed(world: &World) -> String {
     until(world, "a formed cluster", async || {

@@ -245,6 +245,30 @@ fn zones_are_spread_and_then_left_alone() {
 }
 
 #[test]
+fn of_five_voters_in_three_zones_no_zone_has_three() {
+    let zones = ["", "a", "a", "a", "b", "b", "c", "c"];
+    let mut scene = Scene::new(5, &[1, 2, 3, 4, 6], &[5, 7]);
+    for peer in 1..=7 {
+        scene.known(peer).zone = zones[peer as usize].into();
+    }
+    assert_eq!(scene.plan(), Some(voters(&[1, 2, 4, 5, 6])));
+    let mut spread = Scene::new(5, &[1, 2, 4, 5, 6], &[3, 7]);
+    for peer in 1..=7 {
+        spread.known(peer).zone = zones[peer as usize].into();
+    }
+    assert_eq!(spread.plan(), None);
+}
+
+#[test]
+fn a_standby_is_sought_where_fewest_are() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[]);
+    for (peer, zone) in [(1, "a"), (2, "a"), (3, "b"), (7, "a"), (8, "b")] {
+        scene.known(peer).zone = zone.into();
+    }
+    assert_eq!(scene.plan(), Some(learner(8)));
+}
+
+#[test]
 fn dead_learners_go() {
     let scene = Scene::new(3, &[1, 2, 3], &[4, 5]).dead(&[5]);
     let gone = Change::RemoveLearners(set(&[5]));
