@@ -62,7 +62,7 @@ impl Default for Limits {
     }
 }
 
-/// The change to propose now, if any: voters first, then dead learners, then new learners. None unless `status` is a
+/// The change to propose now, if any: voters first, then dead learners, new learners, standbys of crowded zones. None unless `status` is a
 /// leader's and no joint change is under way.
 pub fn plan_membership(
     status: &Status,
@@ -82,6 +82,7 @@ pub fn plan_membership(
     plan.voters()
         .or_else(|| plan.dead_learners())
         .or_else(|| plan.new_learner())
+        .or_else(|| plan.crowding_standby())
 }
 
 struct Plan<'a> {
@@ -147,35 +148,52 @@ impl Plan<'_> {
         (!dead.is_empty()).then_some(Change::RemoveLearners(dead))
     }
 
-    /// One more learner, while the healthy members are fewer than the voters and standbys wanted. First from the zone
-    /// that has the fewest healthy members, then by name.
+    /// One more learner, while the healthy members are fewer than the voters and standbys wanted.
     fn new_learner(&self) -> Option<Change> {
+        let (peer, candidate) = self.next_learner().filter(|_| !self.has_standbys())?;
+        Some(Change::AddLearner(peer, candidate.contact.clone()))
+    }
+
+    /// Where there are standbys enough, one that makes room for somebody in a zone that has at least two healthy members
+    /// fewer than its own: the zones of those who came first are not the only ones for good.
+    fn crowding_standby(&self) -> Option<Change> {
+        let (_, candidate) = self.next_learner().filter(|_| self.has_standbys())?;
+        let fewest = self.healthy_in(&candidate.zone);
+        let learners = self.status.configuration.learners.iter().copied();
+        let crowd = |peer: &PeerId| self.healthy_in(self.zone(*peer));
+        let crowding = learners.max_by_key(crowd)?;
+        (crowd(&crowding) > fewest + 1).then(|| Change::RemoveLearners([crowding].into()))
+    }
+
+    /// Who would become a learner next: from the zone that has the fewest healthy members, then by name.
+    fn next_learner(&self) -> Option<(PeerId, &Candidate)> {
+        let fit = self.candidates.iter().filter(|(peer, candidate)| {
+            !self.status.configuration.is_member(**peer)
+                && candidate.may_vote
+                && !candidate.proven_dead
+                && !candidate.evicting
+                && candidate.silent <= self.limits.candidate_silent_max
+        });
+        let (peer, candidate) = fit.min_by_key(|(peer, candidate)| {
+            let crowd = self.healthy_in(&candidate.zone);
+            (crowd, candidate.name.as_str(), **peer)
+        })?;
+        Some((*peer, candidate))
+    }
+
+    fn healthy(&self) -> impl Iterator<Item = PeerId> {
         let members = self.status.configuration.members();
-        let healthy: Vec<PeerId> = members.filter(|peer| self.is_healthy(*peer)).collect();
-        if healthy.len() >= self.wanted + self.limits.standbys_max {
-            return None;
-        }
-        let taken = |zone: &str| {
-            healthy
-                .iter()
-                .filter(|peer| self.zone(**peer) == zone)
-                .count()
-        };
-        let (peer, candidate) = self
-            .candidates
-            .iter()
-            .filter(|(peer, candidate)| {
-                !self.status.configuration.is_member(**peer)
-                    && candidate.may_vote
-                    && !candidate.proven_dead
-                    && !candidate.evicting
-                    && candidate.silent <= self.limits.candidate_silent_max
-            })
-            .min_by_key(|(peer, candidate)| {
-                let crowd = taken(&candidate.zone);
-                (crowd, candidate.name.as_str(), **peer)
-            })?;
-        Some(Change::AddLearner(*peer, candidate.contact.clone()))
+        members.filter(|peer| self.is_healthy(*peer))
+    }
+
+    fn healthy_in(&self, zone: &str) -> usize {
+        self.healthy()
+            .filter(|peer| self.zone(*peer) == zone)
+            .count()
+    }
+
+    fn has_standbys(&self) -> bool {
+        self.healthy().count() >= self.wanted + self.limits.standbys_max
     }
 
     /// The set of voters that the rule at the top of this file prefers; with or without regard to notices.

@@ -269,6 +269,20 @@ fn a_standby_is_sought_where_fewest_are() {
 }
 
 #[test]
+fn a_standby_of_a_crowded_zone_makes_room() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4, 5]);
+    for peer in 1..=5 {
+        scene.known(peer).zone = if peer % 2 == 0 { "a" } else { "b" }.into();
+    }
+    assert_eq!(scene.plan(), None);
+    scene.known(7).zone = "c".into();
+    let room = Change::RemoveLearners(set(&[5]));
+    assert_eq!(scene.plan(), Some(room), "b has three");
+    scene.known(7).zone = "a".into();
+    assert_eq!(scene.plan(), None, "two of five would be no worse");
+}
+
+#[test]
 fn dead_learners_go() {
     let scene = Scene::new(3, &[1, 2, 3], &[4, 5]).dead(&[5]);
     let gone = Change::RemoveLearners(set(&[5]));
