@@ -9,6 +9,11 @@
 //! without one, 3 of 3 stay 3 (2 would survive no more losses) and 5 with two dead become 3 (which survive one more);
 //! and one voter grows to 3 at once, not by way of 2. While voters that live have to go, those who stay must be a quorum
 //! of the next ones, so that two are swapped one after the other.
+//!
+//! The rule for silence: who was heard a moment ago may have died since, together with whoever has just fallen silent. So
+//! a living voter goes only while all who take part were heard. But a notice does not wait until a silent voter counts as
+//! dead: after a second it is the one who goes first, and the one with the notice helps to vote it out. The other way
+//! round, with the silent one kept, the newcomer would have to live for the change to be committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,6 +52,9 @@ pub struct Limits {
     /// A voter that lives is swapped only while all voters to be were heard within this time, three heartbeats (default
     /// 150 ms): a set with one that has just died would be worse than today's.
     pub swap_silent_max: Duration,
+    /// While a voter has notice to leave, a voter silent for longer counts as dead (default 1 s, twenty heartbeats): who
+    /// was heard within `swap_silent_max` did not die together with it.
+    pub notice_silent_max: Duration,
     /// A process silent for longer is not added (default 2 s).
     pub candidate_silent_max: Duration,
 }
@@ -57,6 +65,7 @@ impl Default for Limits {
             standbys_max: 2,
             member_silent_max: Duration::from_secs(10),
             swap_silent_max: Duration::from_millis(150),
+            notice_silent_max: Duration::from_secs(1),
             candidate_silent_max: Duration::from_secs(2),
         }
     }
@@ -94,24 +103,22 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn voters(&self) -> Option<Change> {
-        let mut voters = self.first_step(self.best_voters(true));
-        if !self.is_safe_swap(&voters) {
-            voters = self.first_step(self.best_voters(false));
-        }
-        if !self.is_safe_swap(&voters) {
-            return None;
-        }
+        let choice = |notices| {
+            let voters = self.first_step(self.best_voters(notices), notices);
+            self.is_safe(&voters, notices).then_some(voters)
+        };
+        let voters = choice(true).or_else(|| choice(false))?;
         let differs = voters != self.status.configuration.voters;
         (differs && !voters.is_empty()).then_some(Change::SetVoters(voters))
     }
 
     /// These voters, but for newcomers in whose stead living voters of today stay at first, so that those who stay are a
     /// quorum by themselves: newcomers may have died together a moment ago.
-    fn first_step(&self, mut voters: BTreeSet<PeerId>) -> BTreeSet<PeerId> {
+    fn first_step(&self, mut voters: BTreeSet<PeerId>, notices: bool) -> BTreeSet<PeerId> {
         let today = &self.status.configuration.voters;
         let ranked = self.ranked(true);
         let leaves = |peer: &&PeerId| {
-            today.contains(peer) && !voters.contains(peer) && self.is_alive(**peer)
+            today.contains(peer) && !voters.contains(peer) && self.counts_alive(**peer, notices)
         };
         let comes = |peer: &&PeerId| voters.contains(peer) && !today.contains(peer);
         let leaving = ranked.iter().filter(leaves);
@@ -126,16 +133,19 @@ impl Plan<'_> {
         voters
     }
 
-    /// Whether all of these voters were heard a moment ago, or none that lives has to go for them.
-    fn is_safe_swap(&self, voters: &BTreeSet<PeerId>) -> bool {
-        let heard = |peer: &PeerId| {
-            let progress = self.status.progress.get(peer);
-            *peer == self.status.id
-                || progress.is_some_and(|p| p.silent <= self.limits.swap_silent_max)
-        };
+    /// Whether only the dead have to go for these voters; or all of them that count as alive were heard a moment ago, and
+    /// those of today among them are a quorum, of today's voters and of these: the change goes through even if the
+    /// newcomers have died since.
+    fn is_safe(&self, voters: &BTreeSet<PeerId>, notices: bool) -> bool {
         let today = &self.status.configuration.voters;
         let spared = today.difference(voters).all(|peer| !self.is_alive(*peer));
-        spared || voters.iter().all(heard)
+        let heard = |peer: &PeerId| self.silent(*peer) <= self.limits.swap_silent_max;
+        let clear = |peer: &PeerId| heard(peer) || !self.counts_alive(*peer, notices);
+        let decided = |all: &BTreeSet<PeerId>| {
+            let sure = all.intersection(today).filter(|peer| heard(peer));
+            sure.count() >= majority(all.len())
+        };
+        spared || (voters.iter().all(clear) && decided(today) && decided(voters))
     }
 
     fn dead_learners(&self) -> Option<Change> {
@@ -199,7 +209,10 @@ impl Plan<'_> {
     /// The set of voters that the rule at the top of this file prefers; with or without regard to notices.
     fn best_voters(&self, notices: bool) -> BTreeSet<PeerId> {
         let ranked = self.ranked(notices);
-        let living = ranked.iter().filter(|peer| self.is_alive(**peer)).count();
+        let living = ranked
+            .iter()
+            .filter(|peer| self.counts_alive(**peer, notices))
+            .count();
         let today = self.status.configuration.voters.len();
         let best = (1..=self.wanted.min(ranked.len())).max_by_key(|size| {
             let beyond_quorum = living.min(*size) as isize - majority(*size) as isize;
@@ -228,7 +241,7 @@ impl Plan<'_> {
         let mut ranked = Vec::new();
         while let Some(next) = pool.iter().copied().min_by_key(|peer| {
             (
-                !self.is_alive(*peer),
+                !self.counts_alive(*peer, notices),
                 notices && self.is_evicting(*peer),
                 taken.get(self.zone(*peer)).copied(),
                 *peer != self.status.id,
@@ -258,9 +271,32 @@ impl Plan<'_> {
     /// A member's silence is what the core has seen; the shell's own word counts only as proof of death.
     fn is_alive(&self, peer: PeerId) -> bool {
         let proven_dead = self.candidates.get(&peer).is_some_and(|c| c.proven_dead);
-        let silent = self.status.progress.get(&peer).map(|p| p.silent);
-        peer == self.status.id
-            || (!proven_dead && silent.is_some_and(|s| s < self.limits.member_silent_max))
+        let silent = self.silent(peer);
+        peer == self.status.id || (!proven_dead && silent < self.limits.member_silent_max)
+    }
+
+    /// The same for the choice of voters, in which a notice makes haste.
+    fn counts_alive(&self, peer: PeerId, notices: bool) -> bool {
+        let haste = notices && self.is_voter_leaving();
+        let waited_out = haste && self.silent(peer) >= self.limits.notice_silent_max;
+        self.is_alive(peer) && !waited_out
+    }
+
+    /// Whether one of today's voters lives and has notice.
+    fn is_voter_leaving(&self) -> bool {
+        let mut voters = self.status.configuration.voters.iter();
+        voters.any(|peer| self.is_alive(*peer) && self.is_evicting(*peer))
+    }
+
+    /// For how long the core has not heard it; this peer itself is never silent, and who is no member always is.
+    fn silent(&self, peer: PeerId) -> Duration {
+        let progress = self.status.progress.get(&peer);
+        let silent = progress.map_or(Duration::MAX, |progress| progress.silent);
+        if peer == self.status.id {
+            Duration::ZERO
+        } else {
+            silent
+        }
     }
 
     fn is_evicting(&self, peer: PeerId) -> bool {

@@ -4,6 +4,7 @@ use super::*;
 use crate::raft::{Configuration, PeerProgress};
 
 /// A situation: peer 1 leads; every peer is in zone `z<number>` unless told otherwise.
+#[derive(Debug)]
 struct Scene {
     status: Status,
     candidates: BTreeMap<PeerId, Candidate>,
@@ -232,6 +233,112 @@ fn an_evicting_voter_stays_while_those_after_it_may_have_died() {
         scene.progress(2).silent = Duration::from_secs(11);
         assert_eq!(scene.plan(), Some(voters(&[1, 3, 4])), "2 is dead");
     }
+}
+
+/// One of three voters vanished without a word, then another one got notice: as long as the first did not count as dead
+/// by its silence, nothing was done, and the second died with two standbys idle.
+#[test]
+fn a_notice_does_not_wait_for_a_silent_voter_to_count_as_dead() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4, 5]);
+    scene.known(2).evicting = true;
+    scene.progress(3).silent = Duration::from_millis(999);
+    assert_eq!(scene.plan(), None, "it may come back");
+    scene.progress(3).silent = Duration::from_secs(1);
+    assert_eq!(scene.plan(), Some(voters(&[1, 2, 4])), "the silent first");
+    let mut then = Scene::new(3, &[1, 2, 4], &[5]);
+    then.known(2).evicting = true;
+    assert_eq!(then.plan(), Some(voters(&[1, 4, 5])));
+    scene.progress(2).silent = Duration::from_secs(1);
+    assert_eq!(scene.plan(), None, "no quorum is heard");
+}
+
+#[test]
+fn without_a_voters_notice_a_silent_voter_has_its_ten_seconds() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4, 5]);
+    scene.progress(3).silent = Duration::from_secs(9);
+    assert_eq!(scene.plan(), None);
+    scene.known(5).evicting = true;
+    assert_eq!(scene.plan(), None, "a standby's notice");
+    scene.known(2).zone = "z1".into();
+    assert_eq!(scene.plan(), None, "a better zone");
+}
+
+/// The standby that is to come must have been heard, and so must the voter with the notice: it has to agree.
+#[test]
+fn a_silent_voter_is_not_swapped_for_one_that_may_have_died_with_another() {
+    for silent in [2, 4] {
+        let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+        scene.known(2).evicting = true;
+        scene.progress(3).silent = Duration::from_secs(2);
+        scene.progress(silent).silent = Duration::from_millis(205);
+        assert_eq!(scene.plan(), None, "{silent} is silent");
+    }
+}
+
+#[test]
+fn two_silent_of_five_and_a_notice() {
+    let scene = |learners: &[u64]| {
+        let mut scene = Scene::new(5, &[1, 2, 3, 4, 5], learners);
+        scene.known(2).evicting = true;
+        for silent in [4, 5] {
+            scene.progress(silent).silent = Duration::from_secs(1);
+        }
+        scene
+    };
+    assert_eq!(scene(&[]).plan(), Some(voters(&[1, 2, 3])));
+    assert_eq!(scene(&[6]).plan(), Some(voters(&[1, 2, 3, 4, 6])));
+    assert_eq!(scene(&[6, 7]).plan(), Some(voters(&[1, 2, 3, 6, 7])));
+    let mut lost = scene(&[6, 7]);
+    lost.progress(3).silent = Duration::from_secs(1);
+    assert_eq!(lost.plan(), None, "no quorum is heard");
+}
+
+/// What a member can look like: heard now, lately, not for a second, not for ten; with or without notice.
+const LOOKS: [(u64, bool); 6] = [
+    (0, false),
+    (0, true),
+    (205, false),
+    (1_000, false),
+    (1_000, true),
+    (10_000, false),
+];
+
+/// All that was not heard a moment ago may be dead, and all newcomers may have died since: where today's voters still
+/// have a quorum then, so have the next ones.
+#[test]
+fn no_step_loses_a_quorum_that_today_has_whoever_has_died_unnoticed() {
+    let scenes: [(&[u64], &[u64]); 2] = [(&[1, 2, 3], &[4, 5]), (&[1, 2, 3, 4, 5], &[6])];
+    let mut steps = 0;
+    for (today, learners) in scenes {
+        let others = || today.iter().chain(learners).filter(|peer| **peer != 1);
+        let looks = u32::try_from(LOOKS.len().pow(others().count() as u32)).unwrap();
+        for number in 0..looks {
+            let mut scene = Scene::new(today.len(), today, learners);
+            let mut rest = number as usize;
+            for peer in others() {
+                let (millis, evicting) = LOOKS[rest % LOOKS.len()];
+                rest /= LOOKS.len();
+                scene.known(*peer).evicting = evicting;
+                let progress = scene.progress(*peer);
+                progress.silent = Duration::from_millis(millis);
+                progress.caught_up = millis < 500;
+            }
+            let Some(Change::SetVoters(next)) = scene.plan() else {
+                continue;
+            };
+            let heard = |peer: &&PeerId| {
+                today.contains(&peer.0)
+                    && (peer.0 == 1 || scene.status.progress[peer].silent.is_zero())
+            };
+            let decided =
+                |all: &BTreeSet<PeerId>| all.iter().filter(heard).count() >= majority(all.len());
+            if decided(&scene.status.configuration.voters) {
+                steps += 1;
+                assert!(decided(&next), "{scene:?} makes {next:?}");
+            }
+        }
+    }
+    assert!(steps > 500, "{steps} steps were looked at");
 }
 
 #[test]
