@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kagero::raft::PeerId;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::quorum::majority_survives;
 use super::{Fault, Planned, Schedule, Target};
@@ -23,6 +25,13 @@ const BREATH: Duration = Duration::from_secs(10);
 
 /// A machine whose time has come is taken away as soon as it is safe; looked at this often.
 const EVICT_AGAIN: Duration = Duration::from_secs(1);
+
+/// A cloud that announces an end too late takes the machine away within this time after it said so, in milliseconds: the
+/// process on it, which asks every second, hears of it mostly, and too late for all that it would do.
+const TOO_LATE_MS: (u64, u64) = (50, 1_500);
+/// Sets that apart from all else that comes from the same seed; each notice has its own, so that shrinking a schedule does
+/// not move what is left.
+const TOO_LATE_STREAM: u64 = 0xfa17_5c4e_d01e_0003;
 
 /// The faults of one schedule, as they are done.
 pub struct Injector {
@@ -138,6 +147,10 @@ impl Injector {
         let machine = machine.clone();
         let part = role(&machine, world);
         world.count(&format!("notice: taken away as {part}"), 1);
+        if noticed.fault == Fault::Notice(0) {
+            let heard = world.machine(&machine).cloud().heard().is_some();
+            world.count("notice: 0 s, heard", u64::from(heard));
+        }
         world.note_at(now, &format!("{machine} is taken away as {part}"));
         self.active.push(Active {
             fault: Fault::Lose,
@@ -155,16 +168,14 @@ impl Injector {
         world.note_at(now, &format!("planned {planned} hits {machine}"));
         let heard = self.heard_again.get(&machine);
         let again = heard.is_some_and(|heard| now < *heard + BREATH);
-        let noticed = match fault {
-            Fault::Notice(seconds) => Some(Duration::from_secs(seconds.into())),
-            _ => None,
-        };
+        let noticed = notice_of(planned, world.plan().seed);
         if noticed.is_some() || fault.hampers() && (millis(for_ms) > UNHEARD_MAX || again) {
             world.disturb(&machine);
         }
-        if noticed.is_some() {
+        if let Fault::Notice(seconds) = fault {
             let part = role(&machine, world);
             world.count(&format!("notice: to {part}"), 1);
+            world.count(&format!("notice: {seconds} s"), 1);
         }
         if fault != Fault::Restart {
             self.active.push(Active {
@@ -180,6 +191,19 @@ impl Injector {
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// How long after its notice a machine is taken away, at the earliest; `None` for what is no notice.
+fn notice_of(planned: &Planned, seed: u64) -> Option<Duration> {
+    match planned.fault {
+        Fault::Notice(0) => {
+            let seed = seed ^ TOO_LATE_STREAM ^ planned.at_ms.rotate_left(32);
+            let mut chance = StdRng::seed_from_u64(seed);
+            Some(millis(chance.random_range(TOO_LATE_MS.0..=TOO_LATE_MS.1)))
+        }
+        Fault::Notice(seconds) => Some(Duration::from_secs(seconds.into())),
+        _ => None,
+    }
 }
 
 fn done(fault: Fault, machine: String) -> Deed {
@@ -279,5 +303,21 @@ mod tests {
         assert_eq!(injector.next(WAIT, &world), None);
         assert!(injector.is_over());
         assert_eq!(world.coverage().of("left out: lose"), 1);
+    }
+
+    #[test]
+    fn a_machine_is_there_still_when_its_process_hears_of_an_end_too_late() {
+        let mut all = Vec::new();
+        for seed in 1..=20 {
+            let schedule: Schedule = "700 notice:0 machine:1 1000 single".parse().unwrap();
+            let planned = &schedule.faults()[0];
+            let within = notice_of(planned, seed).unwrap();
+            assert!(within >= millis(TOO_LATE_MS.0), "seed {seed}: {within:?}");
+            assert!(within <= millis(TOO_LATE_MS.1), "seed {seed}: {within:?}");
+            assert_eq!(notice_of(planned, seed), Some(within));
+            all.push(within);
+        }
+        all.dedup();
+        assert!(all.len() > 1, "every seed has its own");
     }
 }

@@ -50,6 +50,10 @@ pub(super) const NOTICED_COVERS: &[&str] = &[
     "notice: to voter",
     "notice: to standby",
     "notice: to worker",
+    "notice: 0 s",
+    "notice: 0 s, heard",
+    "notice: 30 s",
+    "notice: 120 s",
     "notice: taken away as worker",
     "membership: joint change",
 ];
