@@ -16,7 +16,7 @@ use kagero::node::{self, Options};
 
 use crate::checkers::Checks;
 use crate::clients;
-use crate::edges::{CloudView, FakeRuntime, SimObjects};
+use crate::edges::{CloudView, FakeRuntime, SimObjects, TRUE_PERCENT};
 use crate::faults::injector::Injector;
 use crate::faults::links::Links;
 use crate::settle;
@@ -152,7 +152,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     if let Some(reason) = reason {
         world.end_itself(&name, &reason);
         // Its supervisor starts the next.
-        world.inflict(Fault::RestartProcess(name));
+        world.inflict(Fault::StartNext(name));
     }
     std::future::pending::<()>().await;
     Ok(())
@@ -174,6 +174,7 @@ impl Breaker {
         if world.storm() == Storm::Asked {
             self.injector = Some(Injector::new(&world.plan().schedule, now));
             world.set_storm(Storm::Raging);
+            world.count_from_now();
         }
         while let Some(fault) = self
             .injector
@@ -192,6 +193,12 @@ impl Breaker {
     fn apply(&mut self, sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
         let now = sim.elapsed();
         world.note_at(now, &format!("fault {fault:?}"));
+        if let Some(name) = fault.fault() {
+            if world.calm_since().is_none() {
+                world.count_from_now();
+            }
+            world.count(name, 1);
+        }
         world.stir();
         let links = &mut self.links;
         match fault {
@@ -211,7 +218,7 @@ impl Breaker {
                 links.sync(sim, world);
                 sim.bounce(name.as_str());
             }
-            Fault::RestartProcess(name) => {
+            Fault::RestartProcess(name) | Fault::StartNext(name) => {
                 world.set_process(name, None);
                 sim.bounce(name.as_str());
             }
@@ -245,6 +252,12 @@ impl Breaker {
             }
             Fault::Skew(name, percent, jump_ms) => {
                 world.machine(name).clock().skew(now, *percent, *jump_ms);
+            }
+            Fault::SetRight(name, jump_ms) => {
+                world
+                    .machine(name)
+                    .clock()
+                    .skew(now, TRUE_PERCENT, *jump_ms);
             }
         }
         links.sync(sim, world);

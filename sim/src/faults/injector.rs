@@ -10,10 +10,11 @@ use kagero::raft::PeerId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::deed::Deed;
 use super::quorum::majority_survives;
 use super::{Fault, Planned, Schedule, Target};
 use crate::scenarios::steps::leader;
-use crate::world::{Fault as Deed, World};
+use crate::world::World;
 
 /// A fault that is not safe, or finds nobody, is left out after this time.
 const WAIT: Duration = Duration::from_secs(8);
@@ -163,7 +164,6 @@ impl Injector {
 
     fn begin(&mut self, planned: &Planned, machine: String, now: Duration, world: &World) -> Deed {
         let Planned { fault, for_ms, .. } = *planned;
-        world.count(&format!("fault: {}", fault.name()), 1);
         world.count(&format!("pattern: {}", planned.pattern.name()), 1);
         world.note_at(now, &format!("planned {planned} hits {machine}"));
         let heard = self.heard_again.get(&machine);
@@ -228,7 +228,7 @@ fn undo(fault: Fault, machine: String) -> Deed {
         Fault::CutOff | Fault::Mute | Fault::Deaf => Deed::Heal(machine),
         Fault::Slow(_) => Deed::Slow(machine, 0),
         Fault::Pause => Deed::Resume(machine),
-        Fault::Skew { jump_ms, .. } => Deed::Skew(machine, 100, -i64::from(jump_ms)),
+        Fault::Skew { jump_ms, .. } => Deed::SetRight(machine, -i64::from(jump_ms)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A schedule is drawn from the seed before the run (`draw.rs`), printed, parsed and shrunk as text (`text.rs`), and done
 //! by the driver (`injector.rs`). Whom a fault hits may be a role: it is looked up when its time has come.
 
+pub mod deed;
 pub mod draw;
 pub mod injector;
 pub mod links;

@@ -55,7 +55,9 @@ pub(super) const NOTICED_COVERS: &[&str] = &[
     "notice: 30 s",
     "notice: 120 s",
     "notice: taken away as worker",
+    "raft: election_won",
     "membership: joint change",
+    "membership: promotion",
 ];
 
 pub(super) fn plan(seed: u64) -> Plan {
