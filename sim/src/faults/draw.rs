@@ -204,6 +204,7 @@ impl Drawer {
         }
     }
 
+    /// Who takes part, and when a turn may begin at the earliest; whose it is then, `rolling.rs` says.
     fn rolling(&mut self, at: u64) {
         let mut all: Vec<u8> = (1..=self.shape.machines).collect();
         all.shuffle(&mut self.chance);

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kagero::raft::PeerId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::deed::Deed;
 use super::quorum::majority_survives;
-use super::{Fault, Planned, Schedule, Target};
-use crate::scenarios::steps::leader;
+use super::roles::{find, role};
+use super::rolling::{Rolling, Turn};
+use super::{Fault, Planned, Schedule};
 use crate::world::World;
 
 /// A fault that is not safe, or finds nobody, is left out after this time.
@@ -40,6 +40,7 @@ pub struct Injector {
     /// Latest first.
     due: Vec<Planned>,
     waiting: Vec<Planned>,
+    rolling: Rolling,
     active: Vec<Active>,
     /// When a machine was last out of reach.
     heard_again: BTreeMap<String, Duration>,
@@ -61,6 +62,7 @@ impl Injector {
             began: now,
             due: schedule.faults().iter().rev().copied().collect(),
             waiting: Vec::new(),
+            rolling: Rolling::default(),
             active: Vec::new(),
             heard_again: BTreeMap::new(),
         }
@@ -68,7 +70,8 @@ impl Injector {
 
     /// Whether all has been done and undone.
     pub fn is_over(&self) -> bool {
-        self.due.is_empty() && self.waiting.is_empty() && self.active.is_empty()
+        let begun = self.due.is_empty() && self.waiting.is_empty() && self.rolling.is_over();
+        begun && self.active.is_empty()
     }
 
     /// The next thing to do now, if any. To be called again once it is done.
@@ -93,7 +96,16 @@ impl Injector {
             .due
             .pop_if(|next| self.began + millis(next.at_ms) <= now)
         {
-            self.waiting.push(next);
+            if !self.rolling.take(now, &next, self.due.iter().rev()) {
+                self.waiting.push(next);
+            }
+        }
+        match self.turn(now, world) {
+            Some(Turn::Restart(planned, machine)) => {
+                return Some(self.begin(&planned, machine, now, world));
+            }
+            Some(Turn::LeftOut(planned)) => leave_out(&planned, now, world),
+            None => {}
         }
         let mut at = 0;
         while at < self.waiting.len() {
@@ -104,8 +116,7 @@ impl Injector {
             }
             if self.began + millis(planned.at_ms) + WAIT <= now {
                 self.waiting.remove(at);
-                world.count(&format!("left out: {}", planned.fault.name()), 1);
-                world.note_at(now, &format!("left out: {planned}"));
+                leave_out(&planned, now, world);
             } else {
                 at += 1;
             }
@@ -116,14 +127,27 @@ impl Injector {
     /// The machine that a fault is meant for, if it may have it now.
     fn victim(&self, planned: &Planned, world: &World) -> Option<String> {
         let machine = find(planned.target, world)?;
-        let busy = self.active.iter().any(|active| {
-            active.machine == machine && active.fault.hampers() == planned.fault.hampers()
+        self.may_have(planned.fault, &machine, world)
+            .then_some(machine)
+    }
+
+    /// The next turn of a rolling upgrade.
+    fn turn(&mut self, now: Duration, world: &World) -> Option<Turn> {
+        let mut rolling = std::mem::take(&mut self.rolling);
+        let turn = rolling.next(now, world, |machine| {
+            self.may_have(Fault::Restart, machine, world)
         });
-        if busy || !world.is_running(&machine) {
-            return None;
-        }
-        let safe = !planned.fault.hampers() || self.is_safe(&machine, world);
-        safe.then_some(machine)
+        self.rolling = rolling;
+        turn
+    }
+
+    /// Whether a machine may have a fault now.
+    fn may_have(&self, fault: Fault, machine: &str, world: &World) -> bool {
+        let busy = self
+            .active
+            .iter()
+            .any(|active| active.machine == machine && active.fault.hampers() == fault.hampers());
+        !busy && world.is_running(machine) && (!fault.hampers() || self.is_safe(machine, world))
     }
 
     /// Whether the voters keep their majority if this machine cannot do its part either.
@@ -189,6 +213,11 @@ impl Injector {
     }
 }
 
+fn leave_out(planned: &Planned, now: Duration, world: &World) {
+    world.count(&format!("left out: {}", planned.fault.name()), 1);
+    world.note_at(now, &format!("left out: {planned}"));
+}
+
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -230,61 +259,6 @@ fn undo(fault: Fault, machine: String) -> Deed {
         Fault::Pause => Deed::Resume(machine),
         Fault::Skew { jump_ms, .. } => Deed::SetRight(machine, -i64::from(jump_ms)),
     }
-}
-
-/// What part a machine has now, in a word.
-fn role(machine: &str, world: &World) -> &'static str {
-    let Some(leader) = leader(world) else {
-        return "anybody";
-    };
-    if leader == machine {
-        return "leader";
-    }
-    let id = world.incarnations().get(machine).copied();
-    let known = world.known();
-    let configuration = known
-        .get(&leader)
-        .map(|known| &known.standing.configuration);
-    match (id, configuration) {
-        (Some(id), Some(all)) if all.is_voter(id) => "voter",
-        (Some(id), Some(all)) if all.learners.contains(&id) => "standby",
-        _ => "worker",
-    }
-}
-
-/// Whom a target means now.
-fn find(target: Target, world: &World) -> Option<String> {
-    if let Target::Machine(number) = target {
-        let mut machines = world.machines();
-        return machines
-            .find(|name| *name == format!("n{number}"))
-            .map(str::to_owned);
-    }
-    let leader = leader(world)?;
-    let mut configuration = None;
-    world.for_each_known(|name, known, _| {
-        if name == leader {
-            configuration = Some(known.standing.configuration.clone());
-        }
-    });
-    let configuration = configuration?;
-    let incarnations = world.incarnations();
-    let those = |wanted: &dyn Fn(&PeerId) -> bool| -> Vec<String> {
-        let others = incarnations.iter().filter(|(name, _)| **name != leader);
-        let wanted = others.filter(|(_, id)| wanted(id));
-        wanted.map(|(name, _)| name.clone()).collect()
-    };
-    let is_voter = |id: &PeerId| configuration.voters.contains(id);
-    let is_learner = |id: &PeerId| configuration.learners.contains(id);
-    let (all, number) = match target {
-        Target::Leader => return Some(leader),
-        Target::Follower(number) => (those(&is_voter), number),
-        Target::Learner(number) => (those(&is_learner), number),
-        Target::Worker(number) => (those(&|id| !is_voter(id) && !is_learner(id)), number),
-        Target::Machine(_) => unreachable!("was found by its name"),
-    };
-    let at = usize::from(number).checked_rem(all.len())?;
-    Some(all[at].clone())
 }
 
 #[cfg(test)]

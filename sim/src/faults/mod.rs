@@ -8,6 +8,8 @@ pub mod draw;
 pub mod injector;
 pub mod links;
 pub mod quorum;
+mod roles;
+mod rolling;
 mod text;
 
 pub use text::ParseError;
@@ -64,7 +66,7 @@ pub enum Pattern {
     Together,
     /// Machines are cut off one by one and healed in another order.
     Swizzle,
-    /// All processes restart, one after the other.
+    /// All processes restart, one after the other (`rolling.rs`).
     Rolling,
     /// Many processes start at the same moment.
     JoinStorm,

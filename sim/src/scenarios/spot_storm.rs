@@ -31,6 +31,8 @@ pub(super) const COVERS: &[&str] = &[
     "pattern: together",
     "pattern: swizzle",
     "pattern: rolling",
+    "rolling: the one before was Ready",
+    "rolling: the leader last",
     "pattern: join-storm",
     "raft: election_won",
     "raft: snapshot_sent",
