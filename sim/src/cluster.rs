@@ -4,7 +4,7 @@
 //! because only the driver may stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -236,6 +236,14 @@ impl Breaker {
                     faults.remove(name);
                 }
             }
+            Fault::Split(names) => links.splits.push(names.iter().cloned().collect()),
+            Fault::Unite(names) => end_one(&mut links.splits, names),
+            Fault::CutLink(one, other) => {
+                links.links.push([one.clone(), other.clone()].into());
+            }
+            Fault::HealLink(one, other) => {
+                end_one(&mut links.links, &[one.clone(), other.clone()]);
+            }
             Fault::Slow(name, 0) => {
                 links.slow.remove(name);
             }
@@ -262,4 +270,11 @@ impl Breaker {
         }
         links.sync(sim, world);
     }
+}
+
+/// Ends one of those that are between the same machines; another may have begun meanwhile.
+fn end_one(all: &mut Vec<BTreeSet<String>>, names: &[String]) {
+    let names = names.iter().cloned().collect();
+    let found = all.iter().position(|group| *group == names);
+    all.remove(found.expect("what ends has begun"));
 }

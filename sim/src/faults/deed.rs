@@ -25,6 +25,14 @@ pub enum Deed {
     Deafen(String),
     /// Words pass again, both ways.
     Heal(String),
+    /// No word passes between these machines and all others.
+    Split(Vec<String>),
+    /// Words pass again between them.
+    Unite(Vec<String>),
+    /// No word passes between these two machines.
+    CutLink(String, String),
+    /// Words pass again between them.
+    HealLink(String, String),
     /// Each message from or to it takes so many milliseconds; 0 is as usual again.
     Slow(String, u32),
     /// Its process is not scheduled.
@@ -47,6 +55,8 @@ impl Deed {
             Self::CutOff(_) => "fault: cut-off",
             Self::Mute(_) => "fault: mute",
             Self::Deafen(_) => "fault: deaf",
+            Self::Split(_) => "fault: split",
+            Self::CutLink(..) => "fault: link",
             Self::Pause(_) => "fault: pause",
             Self::Skew(..) => "fault: skew",
             Self::Slow(_, latency_ms) if *latency_ms > 0 => "fault: slow",
@@ -54,6 +64,8 @@ impl Deed {
             | Self::ReturnMachine(_)
             | Self::StartNext(_)
             | Self::Heal(_)
+            | Self::Unite(_)
+            | Self::HealLink(..)
             | Self::Resume(_)
             | Self::SetRight(..) => return None,
         })

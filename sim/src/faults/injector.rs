@@ -14,6 +14,7 @@ use super::quorum::majority_survives;
 use super::roles::{find, role};
 use super::rolling::{Rolling, Turn};
 use super::{Fault, Planned, Schedule};
+use crate::scenarios::steps::leader;
 use crate::world::World;
 
 /// A fault that is not safe, or finds nobody, is left out after this time.
@@ -46,10 +47,18 @@ pub struct Injector {
     heard_again: BTreeMap<String, Duration>,
 }
 
+/// Whom a fault hits.
+#[derive(Debug)]
+struct Hit {
+    machines: Vec<String>,
+    /// Those of them that may fail to do their part.
+    hampered: Vec<String>,
+}
+
 /// A fault that goes on.
 struct Active {
     fault: Fault,
-    machine: String,
+    hit: Hit,
     until: Duration,
     /// How long the machine is away afterwards, where it goes.
     away: Duration,
@@ -79,7 +88,7 @@ impl Injector {
         // A machine that was lost before its time will not be taken away.
         self.active.retain(|active| {
             let noticed = matches!(active.fault, Fault::Notice(_));
-            !noticed || world.machine(&active.machine).cloud().is_announced()
+            !noticed || world.machine(active.hit.first()).cloud().is_announced()
         });
         while let Some(at) = self.active.iter().position(|active| active.until <= now) {
             let over = self.active.remove(at);
@@ -89,8 +98,10 @@ impl Injector {
                 }
                 continue;
             }
-            self.heard_again.insert(over.machine.clone(), now);
-            return Some(undo(over.fault, over.machine));
+            for machine in &over.hit.machines {
+                self.heard_again.insert(machine.clone(), now);
+            }
+            return Some(undo(over.fault, &over.hit));
         }
         while let Some(next) = self
             .due
@@ -102,7 +113,8 @@ impl Injector {
         }
         match self.turn(now, world) {
             Some(Turn::Restart(planned, machine)) => {
-                return Some(self.begin(&planned, machine, now, world));
+                let hit = Hit::one(planned.fault, machine);
+                return Some(self.begin(&planned, hit, now, world));
             }
             Some(Turn::LeftOut(planned)) => leave_out(&planned, now, world),
             None => {}
@@ -110,9 +122,9 @@ impl Injector {
         let mut at = 0;
         while at < self.waiting.len() {
             let planned = self.waiting[at];
-            if let Some(machine) = self.victim(&planned, world) {
+            if let Some(hit) = self.victims(&planned, world) {
                 self.waiting.remove(at);
-                return Some(self.begin(&planned, machine, now, world));
+                return Some(self.begin(&planned, hit, now, world));
             }
             if self.began + millis(planned.at_ms) + WAIT <= now {
                 self.waiting.remove(at);
@@ -124,11 +136,55 @@ impl Injector {
         None
     }
 
-    /// The machine that a fault is meant for, if it may have it now.
-    fn victim(&self, planned: &Planned, world: &World) -> Option<String> {
-        let machine = find(planned.target, world)?;
-        self.may_have(planned.fault, &machine, world)
-            .then_some(machine)
+    /// Whom a fault is meant for, if they may have it now.
+    fn victims(&self, planned: &Planned, world: &World) -> Option<Hit> {
+        let mut found = find(planned.target, world);
+        match planned.fault {
+            Fault::Split => self.parted(found, world),
+            Fault::Link => self.linked(found, world),
+            fault => {
+                let machine = found.pop().filter(|_| found.is_empty())?;
+                let may = self.may_have(fault, &machine, world);
+                may.then(|| Hit::one(fault, machine))
+            }
+        }
+    }
+
+    /// Of two groups the one that a majority of the voters is not in. Seeds that are all empty and hear nobody else found a
+    /// cluster, as README says of those that lost theirs: they are never all in that group.
+    fn parted(&self, group: Vec<String>, world: &World) -> Option<Hit> {
+        let others = world
+            .machines()
+            .filter(|name| !group.iter().any(|one| one == name));
+        let others: Vec<String> = others.map(str::to_owned).collect();
+        if group.is_empty() || others.is_empty() {
+            return None;
+        }
+        let seeds = &world.plan().names()[..world.plan().seeds];
+        let may = |side: &Vec<String>| {
+            let founds = seeds.iter().all(|seed| side.contains(seed));
+            !founds && self.is_safe(side, world)
+        };
+        let hampered = [group, others].into_iter().find(may)?;
+        Some(Hit {
+            machines: hampered.clone(),
+            hampered,
+        })
+    }
+
+    /// Two machines, either of which the voters can do without. While one of them leads it is the other that fails to do
+    /// its part; a majority without that one hears each other.
+    fn linked(&self, pair: Vec<String>, world: &World) -> Option<Hit> {
+        let safe = |name: &String| self.is_safe(std::slice::from_ref(name), world);
+        if pair.len() != 2 || !pair.iter().all(safe) {
+            return None;
+        }
+        let leader = leader(world);
+        let hampered = pair.iter().find(|name| leader.as_ref() != Some(*name));
+        Some(Hit {
+            hampered: hampered.into_iter().cloned().collect(),
+            machines: pair,
+        })
     }
 
     /// The next turn of a rolling upgrade.
@@ -141,35 +197,38 @@ impl Injector {
         turn
     }
 
-    /// Whether a machine may have a fault now.
+    /// Whether a machine may have a fault now, which it has alone.
     fn may_have(&self, fault: Fault, machine: &str, world: &World) -> bool {
-        let busy = self
-            .active
-            .iter()
-            .any(|active| active.machine == machine && active.fault.hampers() == fault.hampers());
-        !busy && world.is_running(machine) && (!fault.hampers() || self.is_safe(machine, world))
+        let name = machine.to_owned();
+        let busy = if fault.hampers() {
+            self.is_hampered(machine)
+        } else {
+            let mut active = self.active.iter().filter(|active| !active.fault.hampers());
+            active.any(|active| active.hit.machines.contains(&name))
+        };
+        let may = !busy && world.is_running(machine);
+        may && (!fault.hampers() || self.is_safe(&[name], world))
     }
 
-    /// Whether the voters keep their majority if this machine cannot do its part either.
-    fn is_safe(&self, machine: &str, world: &World) -> bool {
-        let hampered = |name: &str| {
-            let mut active = self.active.iter();
-            active.any(|active| active.machine == name && active.fault.hampers())
-        };
-        majority_survives(world, machine, hampered)
+    /// Whether a fault keeps a machine from doing its part.
+    fn is_hampered(&self, machine: &str) -> bool {
+        let mut hampered = self.active.iter().flat_map(|active| &active.hit.hampered);
+        hampered.any(|name| name == machine)
+    }
+
+    /// Whether the voters keep their majority if these machines cannot do their part either.
+    fn is_safe(&self, machines: &[String], world: &World) -> bool {
+        majority_survives(world, machines, |name| self.is_hampered(name))
     }
 
     /// Takes away the machine whose end was announced, if that is safe; else later.
     fn take_away(&mut self, noticed: Active, now: Duration, world: &World) -> Option<Deed> {
-        let Active { machine, away, .. } = &noticed;
-        let mut others = self.active.iter();
-        let busy = others.any(|active| active.machine == *machine && active.fault.hampers());
-        if busy || !world.is_running(machine) || !self.is_safe(machine, world) {
+        let (machine, away) = (noticed.hit.first().to_owned(), noticed.away);
+        if !self.may_have(Fault::Lose, &machine, world) {
             let until = now + EVICT_AGAIN;
             self.active.push(Active { until, ..noticed });
             return None;
         }
-        let machine = machine.clone();
         let part = role(&machine, world);
         world.count(&format!("notice: taken away as {part}"), 1);
         if noticed.fault == Fault::Notice(0) {
@@ -177,39 +236,79 @@ impl Injector {
             world.count("notice: 0 s, heard", u64::from(heard));
         }
         world.note_at(now, &format!("{machine} is taken away as {part}"));
+        let hit = || Hit::one(Fault::Lose, machine.clone());
         self.active.push(Active {
             fault: Fault::Lose,
-            machine: machine.clone(),
-            until: now + *away,
+            hit: hit(),
+            until: now + away,
             away: Duration::ZERO,
         });
-        Some(done(Fault::Lose, machine))
+        Some(done(Fault::Lose, &hit()))
     }
 
-    fn begin(&mut self, planned: &Planned, machine: String, now: Duration, world: &World) -> Deed {
+    fn begin(&mut self, planned: &Planned, hit: Hit, now: Duration, world: &World) -> Deed {
         let Planned { fault, for_ms, .. } = *planned;
         world.count(&format!("pattern: {}", planned.pattern.name()), 1);
-        world.note_at(now, &format!("planned {planned} hits {machine}"));
-        let heard = self.heard_again.get(&machine);
-        let again = heard.is_some_and(|heard| now < *heard + BREATH);
+        let whom = hit.machines.join("+");
+        world.note_at(now, &format!("planned {planned} hits {whom}"));
         let noticed = notice_of(planned, world.plan().seed);
-        if noticed.is_some() || fault.hampers() && (millis(for_ms) > UNHEARD_MAX || again) {
-            world.disturb(&machine);
+        for machine in &hit.machines {
+            let heard = self.heard_again.get(machine);
+            let again = heard.is_some_and(|heard| now < *heard + BREATH);
+            if noticed.is_some() || fault.hampers() && (millis(for_ms) > UNHEARD_MAX || again) {
+                world.disturb(machine);
+            }
         }
-        if let Fault::Notice(seconds) = fault {
-            let part = role(&machine, world);
-            world.count(&format!("notice: to {part}"), 1);
-            world.count(&format!("notice: {seconds} s"), 1);
-        }
+        count(fault, &hit, world);
+        let deed = done(fault, &hit);
         if fault != Fault::Restart {
             self.active.push(Active {
                 fault,
-                machine: machine.clone(),
+                hit,
                 until: now + noticed.unwrap_or(millis(for_ms)),
                 away: millis(for_ms),
             });
         }
-        done(fault, machine)
+        deed
+    }
+}
+
+impl Hit {
+    /// A machine that has a fault alone.
+    fn one(fault: Fault, machine: String) -> Self {
+        let hampered = fault.hampers().then(|| machine.clone());
+        Self {
+            machines: vec![machine],
+            hampered: hampered.into_iter().collect(),
+        }
+    }
+
+    fn first(&self) -> &str {
+        self.machines.first().expect("a fault hits somebody")
+    }
+
+    fn last(&self) -> &str {
+        self.machines.last().expect("a fault hits somebody")
+    }
+}
+
+/// What is noteworthy of a fault beyond its name.
+fn count(fault: Fault, hit: &Hit, world: &World) {
+    let leader = leader(world);
+    let leads = |name: &String| leader.as_ref() == Some(name);
+    match fault {
+        Fault::Notice(seconds) => {
+            let part = role(hit.first(), world);
+            world.count(&format!("notice: to {part}"), 1);
+            world.count(&format!("notice: {seconds} s"), 1);
+        }
+        Fault::Split if hit.hampered.iter().any(leads) => {
+            world.count("split: with the leader in the minority", 1);
+        }
+        Fault::Split => world.count("split: with the leader in the majority", 1),
+        Fault::Link if hit.machines.iter().any(leads) => world.count("link: of the leader", 1),
+        Fault::Link => world.count("link: of others", 1),
+        _ => {}
     }
 }
 
@@ -235,7 +334,8 @@ fn notice_of(planned: &Planned, seed: u64) -> Option<Duration> {
     }
 }
 
-fn done(fault: Fault, machine: String) -> Deed {
+fn done(fault: Fault, hit: &Hit) -> Deed {
+    let machine = hit.first().to_owned();
     match fault {
         Fault::Lose => Deed::LoseMachine(machine),
         Fault::Notice(seconds) => Deed::Announce(machine, Duration::from_secs(seconds.into())),
@@ -246,10 +346,13 @@ fn done(fault: Fault, machine: String) -> Deed {
         Fault::Slow(latency_ms) => Deed::Slow(machine, latency_ms),
         Fault::Pause => Deed::Pause(machine),
         Fault::Skew { percent, jump_ms } => Deed::Skew(machine, percent, jump_ms.into()),
+        Fault::Split => Deed::Split(hit.machines.clone()),
+        Fault::Link => Deed::CutLink(machine, hit.last().to_owned()),
     }
 }
 
-fn undo(fault: Fault, machine: String) -> Deed {
+fn undo(fault: Fault, hit: &Hit) -> Deed {
+    let machine = hit.first().to_owned();
     match fault {
         Fault::Lose => Deed::ReturnMachine(machine),
         Fault::Restart => unreachable!("a restart has no duration"),
@@ -258,6 +361,8 @@ fn undo(fault: Fault, machine: String) -> Deed {
         Fault::Slow(_) => Deed::Slow(machine, 0),
         Fault::Pause => Deed::Resume(machine),
         Fault::Skew { jump_ms, .. } => Deed::SetRight(machine, -i64::from(jump_ms)),
+        Fault::Split => Deed::Unite(hit.machines.clone()),
+        Fault::Link => Deed::HealLink(machine, hit.last().to_owned()),
     }
 }
 

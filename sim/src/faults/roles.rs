@@ -64,14 +64,22 @@ fn led(world: &World) -> Option<(String, Arc<Configuration>)> {
     Some((leader, configuration?))
 }
 
-/// Whom a target means now.
-pub fn find(target: Target, world: &World) -> Option<String> {
-    if let Target::Machine(number) = target {
+/// Whom a target means now; nobody it may be.
+pub fn find(target: Target, world: &World) -> Vec<String> {
+    let named = |number: u8| {
         let mut machines = world.machines();
-        return machines
-            .find(|name| *name == format!("n{number}"))
-            .map(str::to_owned);
+        let found = machines.find(|name| *name == format!("n{number}"));
+        found.map(str::to_owned)
+    };
+    match target {
+        Target::Machine(number) => named(number).into_iter().collect(),
+        Target::Machines(group) => group.numbers().filter_map(named).collect(),
+        _ => in_part(target, world).into_iter().collect(),
     }
+}
+
+/// Who has a part now.
+fn in_part(target: Target, world: &World) -> Option<String> {
     let (leader, configuration) = led(world)?;
     let incarnations = world.incarnations();
     let those = |wanted: &dyn Fn(&PeerId) -> bool| -> Vec<String> {
@@ -86,7 +94,7 @@ pub fn find(target: Target, world: &World) -> Option<String> {
         Target::Follower(number) => (those(&is_voter), number),
         Target::Learner(number) => (those(&is_learner), number),
         Target::Worker(number) => (those(&|id| !is_voter(id) && !is_learner(id)), number),
-        Target::Machine(_) => unreachable!("was found by its name"),
+        Target::Machine(_) | Target::Machines(_) => unreachable!("was found by its name"),
     };
     let at = usize::from(number).checked_rem(all.len())?;
     Some(all[at].clone())
