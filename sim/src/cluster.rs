@@ -4,6 +4,7 @@
 //! because only the driver may stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use kagero::node::{self, Options};
 
 use crate::checkers::Checks;
 use crate::clients;
-use crate::edges::{CloudView, FakeRuntime, SimObjects};
+use crate::edges::{CloudView, FakeRuntime, SimObjects, TRUE_PERCENT};
 use crate::faults::injector::Injector;
 use crate::faults::links::Links;
 use crate::settle;
@@ -156,7 +157,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     if let Some(reason) = reason {
         world.end_itself(&name, &reason);
         // Its supervisor starts the next.
-        world.inflict(Fault::RestartProcess(name));
+        world.inflict(Fault::StartNext(name));
     }
     std::future::pending::<()>().await;
     Ok(())
@@ -178,6 +179,7 @@ impl Breaker {
         if world.storm() == Storm::Asked {
             self.injector = Some(Injector::new(&world.plan().schedule, now));
             world.set_storm(Storm::Raging);
+            world.count_from_now();
         }
         while let Some(fault) = self
             .injector
@@ -196,6 +198,12 @@ impl Breaker {
     fn apply(&mut self, sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
         let now = sim.elapsed();
         world.note_at(now, &format!("fault {fault:?}"));
+        if let Some(name) = fault.fault() {
+            if world.calm_since().is_none() {
+                world.count_from_now();
+            }
+            world.count(name, 1);
+        }
         world.stir();
         let links = &mut self.links;
         match fault {
@@ -215,7 +223,7 @@ impl Breaker {
                 links.sync(sim, world);
                 sim.bounce(name.as_str());
             }
-            Fault::RestartProcess(name) => {
+            Fault::RestartProcess(name) | Fault::StartNext(name) => {
                 world.set_process(name, None);
                 sim.bounce(name.as_str());
             }
@@ -232,6 +240,14 @@ impl Breaker {
                 for faults in [&mut links.cut, &mut links.mute, &mut links.deaf] {
                     faults.remove(name);
                 }
+            }
+            Fault::Split(names) => links.splits.push(names.iter().cloned().collect()),
+            Fault::Unite(names) => end_one(&mut links.splits, names),
+            Fault::CutLink(one, other) => {
+                links.links.push([one.clone(), other.clone()].into());
+            }
+            Fault::HealLink(one, other) => {
+                end_one(&mut links.links, &[one.clone(), other.clone()]);
             }
             Fault::Slow(name, 0) => {
                 links.slow.remove(name);
@@ -250,7 +266,20 @@ impl Breaker {
             Fault::Skew(name, percent, jump_ms) => {
                 world.machine(name).clock().skew(now, *percent, *jump_ms);
             }
+            Fault::SetRight(name, jump_ms) => {
+                world
+                    .machine(name)
+                    .clock()
+                    .skew(now, TRUE_PERCENT, *jump_ms);
+            }
         }
         links.sync(sim, world);
     }
+}
+
+/// Ends one of those that are between the same machines; another may have begun meanwhile.
+fn end_one(all: &mut Vec<BTreeSet<String>>, names: &[String]) {
+    let names = names.iter().cloned().collect();
+    let found = all.iter().position(|group| *group == names);
+    all.remove(found.expect("what ends has begun"));
 }

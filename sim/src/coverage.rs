@@ -24,11 +24,27 @@ impl Coverage {
         }
     }
 
+    /// These happened so many times more.
+    pub fn add_all<'a>(&mut self, counts: impl IntoIterator<Item = (&'a str, u64)>) {
+        for (name, times) in counts {
+            self.add(name, times);
+        }
+    }
+
+    /// All counts of a group are as if nothing of it had happened.
+    pub fn forget(&mut self, group: &str) {
+        self.0.retain(|name, _| !is_of(name, group));
+    }
+
     /// What happened in another run happened too.
     pub fn merge(&mut self, other: &Self) {
-        for (name, times) in &other.0 {
-            self.add(name, *times);
-        }
+        self.add_all(other.iter());
+    }
+
+    /// Each name with its count, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        let counts = self.0.iter();
+        counts.map(|(name, times)| (name.as_str(), *times))
     }
 
     /// How often something happened.
@@ -44,9 +60,45 @@ impl Coverage {
 
     /// All counts of a group together.
     pub fn sum(&self, group: &str) -> u64 {
-        let within = |name: &str| name.split_once(": ").is_some_and(|(of, _)| of == group);
-        let counts = self.0.iter().filter(|(name, _)| within(name));
+        let counts = self.iter().filter(|(name, _)| is_of(name, group));
         counts.map(|(_, count)| count).sum()
+    }
+}
+
+fn is_of(name: &str, group: &str) -> bool {
+    name.split_once(": ").is_some_and(|(of, _)| of == group)
+}
+
+/// What processes count of themselves, from a moment on that may come late: they count from their own beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Since {
+    gone: Coverage,
+    before: Coverage,
+}
+
+impl Since {
+    /// A process is gone, and had counted this.
+    pub fn end<'a>(&mut self, counted: impl IntoIterator<Item = (&'a str, u64)>) {
+        self.gone.add_all(counted);
+    }
+
+    /// What all that are gone had counted.
+    pub fn gone(&self) -> &Coverage {
+        &self.gone
+    }
+
+    /// What all have counted until now, the living too, is of before.
+    pub fn begin(&mut self, total: Coverage) {
+        self.before = total;
+    }
+
+    /// What of all that was counted is of after.
+    pub fn counts(&self, total: &Coverage) -> Vec<(String, u64)> {
+        let since = |(name, times): (&str, u64)| {
+            let before = self.before.of(name);
+            (name.to_owned(), times.saturating_sub(before))
+        };
+        total.iter().map(since).collect()
     }
 }
 
@@ -76,5 +128,31 @@ mod tests {
         assert_eq!(one.sum("fault"), 7);
         let wanted = ["fault: lose", "fault: slow"];
         assert_eq!(one.missing(wanted), ["fault: slow"]);
+    }
+
+    #[test]
+    fn a_group_is_forgotten_and_nothing_else() {
+        let mut coverage = Coverage::default();
+        coverage.add_all([("raft: election_won", 3), ("raft-like: else", 1)]);
+        coverage.forget("raft");
+        let left: Vec<_> = coverage.iter().collect();
+        assert_eq!(left, [("raft-like: else", 1)]);
+    }
+
+    #[test]
+    fn what_was_counted_before_does_not_count() {
+        let mut since = Since::default();
+        since.end([("election_won", 1)]);
+        let with_living = |of_gone: &Coverage, elections| {
+            let mut total = of_gone.clone();
+            total.add("election_won", elections);
+            total
+        };
+        since.begin(with_living(since.gone(), 2));
+        let counts = since.counts(&with_living(since.gone(), 2));
+        assert_eq!(counts, [("election_won".to_owned(), 0)]);
+        since.end([("election_won", 3)]);
+        let counts = since.counts(since.gone());
+        assert_eq!(counts, [("election_won".to_owned(), 1)]);
     }
 }

@@ -17,9 +17,10 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::checkers::acknowledged::Acknowledged;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Since};
 use crate::edges::{Bucket, Cuts, SimNetwork};
 use crate::faults::Schedule;
+pub use crate::faults::deed::Deed as Fault;
 use crate::figures::Figures;
 use crate::history::History;
 use crate::machine::{Machine, Stop};
@@ -94,35 +95,6 @@ impl Plan {
     }
 }
 
-/// Something that only the driver can do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The cloud announces that it will take the machine away in so long. Somebody else must do that then.
-    Announce(String, Duration),
-    /// The machine vanishes without a word: its peers see silence, its containers are gone.
-    LoseMachine(String),
-    /// It comes back, empty, and its process starts.
-    ReturnMachine(String),
-    /// Its process dies and is started again at once; its containers live on, its peers see the connection reset.
-    RestartProcess(String),
-    /// No word passes between the machine and any other. Clients still reach it.
-    CutOff(String),
-    /// No other machine hears it.
-    Mute(String),
-    /// It hears no other machine.
-    Deafen(String),
-    /// Words pass again, both ways.
-    Heal(String),
-    /// Each message from or to it takes so many milliseconds; 0 is as usual again.
-    Slow(String, u32),
-    /// Its process is not scheduled.
-    Pause(String),
-    /// It is again, and finds that time has passed.
-    Resume(String),
-    /// Its clocks run at so many percent of the true rate; its wall clock jumps by so many milliseconds.
-    Skew(String, u32, i64),
-}
-
 /// A process that runs.
 pub(crate) struct Process {
     /// What its store front knows.
@@ -158,6 +130,7 @@ struct Inner {
     storm: Cell<Storm>,
     ends: RefCell<Vec<(String, String)>>,
     coverage: RefCell<Coverage>,
+    raft: RefCell<Since>,
     history: RefCell<History>,
     truth: RefCell<Truth>,
     elapsed: Cell<Duration>,
@@ -205,6 +178,7 @@ impl World {
             storm: Cell::default(),
             ends: RefCell::default(),
             coverage: RefCell::default(),
+            raft: RefCell::default(),
             history: RefCell::default(),
             truth: RefCell::default(),
             elapsed: Cell::default(),
@@ -295,32 +269,38 @@ impl World {
             None => all.remove(node),
         };
         if let Some(gone) = gone {
-            self.take_figures(&gone);
+            let mut raft = self.inner.raft.borrow_mut();
+            raft.end(gone.figures.events());
         }
     }
 
     /// How often something happened in the consensus of all processes that ever lived.
     pub fn raft_events(&self, wanted: &str) -> u64 {
-        let processes = self.inner.processes.borrow();
-        let events = processes.values().flat_map(|p| p.figures.events());
-        let living: u64 = events
-            .filter(|(event, _)| *event == wanted)
-            .map(|(_, times)| times)
-            .sum();
-        living + self.coverage().of(&format!("raft: {wanted}"))
+        self.raft_total().of(wanted)
     }
 
-    /// Keeps what all living processes counted. To be called once, at the end.
+    /// From now on it counts how often protocols took which branch: a formation takes most of them.
+    pub(crate) fn count_from_now(&self) {
+        let total = self.raft_total();
+        self.inner.raft.borrow_mut().begin(total);
+        self.inner.coverage.borrow_mut().forget("membership");
+    }
+
+    /// Adds what consensus counted. To be called once, at the end.
     pub(crate) fn take_all_figures(&self) {
-        for process in self.inner.processes.borrow().values() {
-            self.take_figures(process);
-        }
-    }
-
-    fn take_figures(&self, process: &Process) {
-        for (event, times) in process.figures.events() {
+        let since = self.inner.raft.borrow().counts(&self.raft_total());
+        for (event, times) in since {
             self.count(&format!("raft: {event}"), times);
         }
+    }
+
+    /// What the consensus of all processes that ever lived counted, by its own names.
+    fn raft_total(&self) -> Coverage {
+        let mut total = self.inner.raft.borrow().gone().clone();
+        for process in self.inner.processes.borrow().values() {
+            total.add_all(process.figures.events());
+        }
+        total
     }
 
     /// Incarnations of the living processes, by node.

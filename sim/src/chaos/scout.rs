@@ -154,6 +154,8 @@ impl Standing {
                 let name = self.running.keys().find(|name| **name == wanted);
                 return name.cloned();
             }
+            // Each of chaos' own faults hits one machine.
+            Target::Machines(_) => return None,
         };
         let at = usize::from(number).checked_rem(all.len())?;
         Some(all[at].clone())

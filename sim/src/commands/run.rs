@@ -1,5 +1,6 @@
 //! `sim run`: runs seeds, says how far it is, what happened in them, and for each failure how to repeat it.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,9 +28,9 @@ const FAILURES_MAX: usize = 10;
 /// What to run.
 #[derive(Args)]
 pub struct Run {
-    /// Scenario; every one if not given.
+    /// Scenario, more than once for several; every one if not given.
     #[arg(long, value_parser = scenario)]
-    scenario: Option<&'static Scenario>,
+    scenario: Vec<&'static Scenario>,
     /// First seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,14 +61,17 @@ struct Sum {
     simulated: Duration,
     took: Duration,
     failed: Vec<(&'static Scenario, u64, String)>,
-    coverage: Coverage,
+    /// Of each scenario, by its name: what one covers says nothing of another.
+    coverage: BTreeMap<&'static str, Coverage>,
 }
 
 /// Runs what was asked for; whether all held.
 pub fn run(run: &Run) -> Result<bool> {
-    let scenarios: Vec<&'static Scenario> = run
-        .scenario
-        .map_or_else(|| ALL.iter().collect(), |one| vec![one]);
+    let scenarios: Vec<&'static Scenario> = if run.scenario.is_empty() {
+        ALL.iter().collect()
+    } else {
+        run.scenario.clone()
+    };
     let schedule = run.schedule.as_ref();
     let seeds = run.seed..run.seed.saturating_add(run.seeds);
     let jobs: Vec<Job<'_>> = scenarios
@@ -93,22 +97,31 @@ pub fn run(run: &Run) -> Result<bool> {
     } else if let (Some(_), Some((scenario, seed))) = (&run.trace, last) {
         write_trace(run, &play_with(scenario, seed, schedule, true))?;
     }
-    tell(run, &sum)?;
-    // A schedule that was given, and a scenario that is one of many, need not cover anything.
+    tell(run, &scenarios, &sum)?;
+    // A schedule that was given need not cover anything.
     if run.schedule.is_none() && run.seeds >= COVERING_SEEDS {
-        for scenario in scenarios {
-            let missing = sum.coverage.missing(scenario.covers.iter().copied());
-            if !missing.is_empty() {
-                let missing = missing.join(", ");
-                println!(
-                    "{}: in {} seeds never happened: {missing}",
-                    scenario.name, run.seeds
-                );
-                held = false;
-            }
-        }
+        held &= told_what_is_missing(run, &scenarios, &sum);
     }
     Ok(held)
+}
+
+/// Says what scenarios cover that never happened in theirs; whether that is nothing.
+fn told_what_is_missing(run: &Run, scenarios: &[&'static Scenario], sum: &Sum) -> bool {
+    let mut none = true;
+    for scenario in scenarios {
+        let missing = sum
+            .of(scenario)
+            .missing(scenario.covers.iter().copied())
+            .join(", ");
+        if !missing.is_empty() {
+            none = false;
+            println!(
+                "{}: in {} seeds never happened: {missing}",
+                scenario.name, run.seeds
+            );
+        }
+    }
+    none
 }
 
 fn play(run: &Run, jobs: &[Job<'_>]) -> Result<Sum> {
@@ -133,17 +146,35 @@ impl Sum {
     fn add(&mut self, job: &Job<'_>, played: &Played) {
         self.runs += 1;
         self.simulated += played.simulated;
-        self.coverage.merge(&played.coverage);
+        let coverage = self.coverage.entry(job.scenario.name).or_default();
+        coverage.merge(&played.coverage);
         if let Some(failure) = &played.failure {
             self.failed.push((job.scenario, job.seed, failure.clone()));
         }
+    }
+
+    /// What happened in a scenario's runs.
+    fn of(&self, scenario: &Scenario) -> Coverage {
+        let of = self.coverage.get(scenario.name);
+        of.cloned().unwrap_or_default()
+    }
+
+    /// What happened in all runs.
+    fn whole(&self) -> Coverage {
+        let mut whole = Coverage::default();
+        self.coverage.values().for_each(|of| whole.merge(of));
+        whole
+    }
+
+    fn faults(&self) -> u64 {
+        self.coverage.values().map(|of| of.sum("fault")).sum()
     }
 
     fn figures(&self) -> String {
         format!(
             "{:.2} h simulated, {} faults, {} failed",
             self.simulated.as_secs_f64() / 3_600.0,
-            self.coverage.sum("fault"),
+            self.faults(),
             self.failed.len()
         )
     }
@@ -249,15 +280,25 @@ fn explain(run: &Run, scenario: &'static Scenario, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Says what happened in all runs together, and last, in a line that `tests/run` reads, what came of them.
-fn tell(run: &Run, sum: &Sum) -> Result<()> {
+/// Says what happened in all runs together, which faults in each of several scenarios, and last, in a line that `tests/run`
+/// reads, what came of them.
+fn tell(run: &Run, scenarios: &[&'static Scenario], sum: &Sum) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    write!(out, "{}", sum.coverage)?;
+    write!(out, "{}", sum.whole())?;
+    if scenarios.len() > 1 {
+        for scenario in scenarios {
+            writeln!(out, "{}", faults_of(scenario, sum))?;
+        }
+    }
     for (scenario, seed, failure) in &sum.failed {
         let first = failure.lines().next().unwrap_or_default();
         writeln!(out, "failed: {} {seed}: {first}", scenario.name)?;
     }
-    let name = run.scenario.map_or("every scenario", |one| one.name);
+    let name = match scenarios {
+        [one] => one.name.to_owned(),
+        several if several.len() == ALL.len() => "every scenario".to_owned(),
+        several => format!("{} scenarios", several.len()),
+    };
     let tally = Tally {
         first: run.seed,
         seeds: run.seeds,
@@ -266,9 +307,19 @@ fn tell(run: &Run, sum: &Sum) -> Result<()> {
         simulated: sum.simulated,
         took: sum.took,
     };
-    let faults = sum.coverage.sum("fault");
-    writeln!(out, "{name}: {tally}, {faults} faults")?;
+    writeln!(out, "{name}: {tally}, {} faults", sum.faults())?;
     Ok(())
+}
+
+/// A scenario's faults, in a line: `leader_lost: 20 faults: lose 20`.
+fn faults_of(scenario: &Scenario, sum: &Sum) -> String {
+    let coverage = sum.of(scenario);
+    let named = coverage.iter();
+    let faults: Vec<String> = named
+        .filter_map(|(name, times)| Some(format!("{} {times}", name.strip_prefix("fault: ")?)))
+        .collect();
+    let (all, each) = (coverage.sum("fault"), faults.join(", "));
+    format!("{}: {all} faults: {each}", scenario.name)
 }
 
 fn write_trace(run: &Run, played: &Played) -> Result<()> {

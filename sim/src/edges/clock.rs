@@ -14,7 +14,7 @@ use kagero::env::clock::Clock;
 /// 2026-01-01T00:00:00Z, where every simulation begins.
 pub const EPOCH_SECONDS: i64 = 1_767_225_600;
 /// A clock as fast as the world's.
-const TRUE_PERCENT: u32 = 100;
+pub const TRUE_PERCENT: u32 = 100;
 
 /// The clocks of one machine. Clones are the same clocks.
 ///

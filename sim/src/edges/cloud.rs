@@ -80,12 +80,14 @@ impl CloudView {
         self.gate.open().await;
         let half = chance.random_range(HALF_MS.0..=HALF_MS.1);
         sleep(Duration::from_millis(half)).await;
+        self.gate.open().await;
     }
 }
 
 #[async_trait(?Send)]
 impl Cloud for CloudView {
     async fn notice(&self) -> Result<Option<Notice>, CloudError> {
+        self.gate.open().await;
         let mut word = self.own.0.borrow_mut();
         let Some(deadline) = word.deadline else {
             return Ok(None);

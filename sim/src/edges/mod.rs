@@ -7,7 +7,7 @@ mod network;
 mod objects;
 mod runtime;
 
-pub use clock::{EPOCH_SECONDS, SimClock};
+pub use clock::{EPOCH_SECONDS, SimClock, TRUE_PERCENT};
 pub use cloud::{CloudView, SimCloud};
 pub use gate::Gate;
 pub use network::{Cuts, SimNetwork};

@@ -1,4 +1,8 @@
 //! A container runtime made of bookkeeping: it takes simulated time, and its containers run until they are stopped.
+//!
+//! While its process is paused nothing is asked of it and nothing that was asked is done: what the process decided before a
+//! pause may come to pass after it. Deliberately so for the engine too, as where a whole machine stands still; one that
+//! goes on without its client would be done earlier, never later.
 
 use std::time::Duration;
 
@@ -52,9 +56,17 @@ impl FakeRuntime {
         }
     }
 
+    /// Waits while the process is paused.
+    async fn awake(&self) {
+        self.machine.gate().open().await;
+    }
+
+    /// An operation takes so long at least; what it does, it does afterwards.
     async fn take(&self, millis: u64) {
+        self.awake().await;
         let drawn = self.entropy.clone().random_range(millis..=3 * millis);
         sleep(Duration::from_millis(drawn)).await;
+        self.awake().await;
     }
 
     fn change(&self) {
@@ -69,6 +81,7 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn version(&self) -> Result<RuntimeVersion, VersionError> {
+        self.awake().await;
         let said = |text: &str| text.to_owned();
         Ok(RuntimeVersion {
             runtime: said("fake://1"),
@@ -82,10 +95,12 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn list(&self) -> Result<Inventory, ListError> {
+        self.awake().await;
         Ok(self.machine.with(|contents| contents.inventory()))
     }
 
     async fn write_volumes(&self, pod: &PodRef, volumes: &[Volume]) -> Result<(), VolumeError> {
+        self.awake().await;
         self.machine.with(|contents| {
             let uid = pod.uid.clone();
             contents.volumes.insert(uid, volumes.to_vec());
@@ -94,6 +109,7 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove_pod(&self, uid: &str) -> Result<(), RemoveError> {
+        self.awake().await;
         self.machine.with(|contents| contents.volumes.remove(uid));
         Ok(())
     }
@@ -121,6 +137,7 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove_sandbox(&self, id: &str) -> Result<(), RemoveError> {
+        self.awake().await;
         self.machine.with(|contents| {
             let members = contents.containers.values();
             let members = members.filter(|record| record.sandbox_id == id);
@@ -162,8 +179,10 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), StopError> {
+        self.awake().await;
         self.machine.with(|contents| contents.note_stop(id));
         sleep(Duration::from_millis(TERMINATE_MS).min(grace)).await;
+        self.awake().await;
         self.machine
             .with(|contents| contents.end(id, TERMINATED, self.clock.wall()));
         self.change();
@@ -171,6 +190,7 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove_container(&self, id: &str) -> Result<(), RemoveError> {
+        self.awake().await;
         self.machine.with(|contents| {
             contents.note_stop(id);
             contents.containers.remove(id)
@@ -180,14 +200,17 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn find_image(&self, image: &str) -> Result<Option<String>, ListError> {
+        self.awake().await;
         Ok(Some(format!("fake:{image}")))
     }
 
     async fn pull_image(&self, image: &str) -> Result<String, PullError> {
+        self.awake().await;
         Ok(format!("fake:{image}"))
     }
 
     async fn open_log(&self, id: &str, _: &LogQuery) -> Result<LogPieces, LogError> {
+        self.awake().await;
         let known = self
             .machine
             .with(|contents| contents.containers.contains_key(id));
@@ -202,6 +225,54 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn usage(&self) -> Result<Vec<PodUsage>, ListError> {
+        self.awake().await;
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::task::spawn_local;
+
+    use super::*;
+
+    fn sandbox() -> SandboxSpec {
+        SandboxSpec {
+            pod: PodRef {
+                namespace: "default".to_owned(),
+                name: "db-0".to_owned(),
+                uid: "u".to_owned(),
+                unique: true,
+            },
+            attempt: 0,
+            hostname: "db-0".to_owned(),
+            host_network: false,
+            host_pid: false,
+            ports: Vec::new(),
+            host_aliases: Vec::new(),
+            grace_seconds: 30,
+        }
+    }
+
+    #[test]
+    fn what_was_decided_before_a_pause_is_done_after_it() {
+        let mut sim = turmoil::Builder::new().build();
+        sim.client("client", async {
+            let machine = Machine::default();
+            let runtime = Rc::new(FakeRuntime::new(machine.clone(), Entropy::from_seed(1)));
+            let sandboxes = || machine.with(|contents| contents.sandboxes.len());
+            let starting = spawn_local(async move { runtime.start_sandbox(&sandbox()).await });
+            sleep(Duration::from_millis(SANDBOX_MS / 2)).await;
+            machine.gate().shut();
+            sleep(Duration::from_millis(10 * SANDBOX_MS)).await;
+            assert_eq!(sandboxes(), 0, "the process is not scheduled");
+            machine.gate().reopen();
+            starting.await??;
+            assert_eq!(sandboxes(), 1);
+            Ok(())
+        });
+        sim.run().unwrap();
     }
 }

@@ -7,12 +7,18 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::{Fault, Pattern, Planned, Schedule, Target};
+use super::{Fault, Group, Pattern, Planned, Schedule, Target};
 
 /// Sets the schedule's chance apart from the world's, which comes from the same seed.
 const STREAM: u64 = 0xfa17_5c4e_d01e_0001;
 /// Sets noticed evictions apart from all else that is drawn: with them or without, the other faults are the same.
 const NOTICE_STREAM: u64 = 0xfa17_5c4e_d01e_0002;
+/// The same for partitions of more than one machine.
+const PARTITION_STREAM: u64 = 0xfa17_5c4e_d01e_0004;
+/// Between two of those.
+const PARTITION_PAUSE_MS: (u64, u64) = (3_000, 25_000);
+/// So many of a hundred are between two groups, the others between two machines.
+const SPLITS_PERCENT: u32 = 60;
 /// Between two noticed evictions.
 const NOTICE_PAUSE_MS: (u64, u64) = (3_000, 20_000);
 /// How long ahead clouds announce them: GCP and Azure 30 s, AWS 120 s, and some not at all; with their shares, percent.
@@ -81,6 +87,8 @@ pub fn draw(seed: u64, shape: &Shape) -> Schedule {
         drawer.chance = StdRng::seed_from_u64(seed ^ NOTICE_STREAM);
         drawer.notices();
     }
+    drawer.chance = StdRng::seed_from_u64(seed ^ PARTITION_STREAM);
+    drawer.partitions();
     Schedule::new(drawer.faults)
 }
 
@@ -162,6 +170,27 @@ impl Drawer {
         }
     }
 
+    fn partitions(&mut self) {
+        let mut at = self.within(0, PARTITION_PAUSE_MS.1);
+        while at < self.shape.last_ms {
+            let mut all: Vec<u8> = (1..=self.shape.machines).collect();
+            all.shuffle(&mut self.chance);
+            let splits = self.chance.random_range(0..100) < SPLITS_PERCENT;
+            let (fault, count) = if splits {
+                let count = self.chance.random_range(1..=all.len() / 2);
+                (Fault::Split, count)
+            } else {
+                (Fault::Link, 2)
+            };
+            let group = all[..count]
+                .iter()
+                .fold(Group::default(), |group, number| group.with(*number));
+            let for_ms = self.lasting();
+            self.add(at, fault, Target::Machines(group), for_ms, Pattern::Single);
+            at += self.within(PARTITION_PAUSE_MS.0, PARTITION_PAUSE_MS.1);
+        }
+    }
+
     fn target(&mut self) -> Target {
         let number = self.chance.random_range(0..self.shape.machines);
         match self.chance.random_range(0..100_u32) {
@@ -204,6 +233,7 @@ impl Drawer {
         }
     }
 
+    /// Who takes part, and when a turn may begin at the earliest; whose it is then, `rolling.rs` says.
     fn rolling(&mut self, at: u64) {
         let mut all: Vec<u8> = (1..=self.shape.machines).collect();
         all.shuffle(&mut self.chance);

@@ -18,6 +18,10 @@ pub struct Links {
     pub mute: BTreeSet<String>,
     /// Machines that hear no other.
     pub deaf: BTreeSet<String>,
+    /// Machines that hear each other, and no other machine.
+    pub splits: Vec<BTreeSet<String>>,
+    /// Two machines each that do not hear each other.
+    pub links: Vec<BTreeSet<String>>,
     /// One-way latency of each message from or to them, in milliseconds.
     pub slow: BTreeMap<String, u32>,
     /// What links have now, where it is not the usual latency.
@@ -29,7 +33,12 @@ impl Links {
         let lost = self.lost.contains(from) || self.lost.contains(to);
         let silent = || {
             let cut = self.cut.contains(from) || self.cut.contains(to);
-            cut || self.mute.contains(from) || self.deaf.contains(to)
+            let apart = |group: &BTreeSet<String>| group.contains(from) != group.contains(to);
+            let severed = |pair: &BTreeSet<String>| pair.contains(from) && pair.contains(to);
+            cut || self.mute.contains(from)
+                || self.deaf.contains(to)
+                || self.splits.iter().any(apart)
+                || self.links.iter().any(severed)
         };
         lost || (from != CLIENT && to != CLIENT && silent())
     }
@@ -91,6 +100,22 @@ mod tests {
         links.cut.remove("n1");
         assert!(links.is_cut("n1", "n2"), "n2 is cut off still");
         assert!(!links.is_cut("n1", "n3"));
+    }
+
+    #[test]
+    fn groups_hear_themselves_and_two_may_hear_everybody_but_each_other() {
+        let group = |names: [&str; 2]| names.map(str::to_owned).into();
+        let mut links = Links {
+            splits: vec![group(["n1", "n2"])],
+            links: vec![group(["n3", "n4"])],
+            ..Links::default()
+        };
+        assert!(links.is_cut("n1", "n3") && links.is_cut("n3", "n2"));
+        assert!(!links.is_cut("n1", "n2") && !links.is_cut("n3", "n5"));
+        assert!(links.is_cut("n3", "n4") && links.is_cut("n4", "n3"));
+        assert!(!links.is_cut("n4", "n5") && !links.is_cut("n3", CLIENT));
+        links.splits.clear();
+        assert!(!links.is_cut("n1", "n3") && links.is_cut("n3", "n4"));
     }
 
     #[test]

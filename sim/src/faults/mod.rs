@@ -3,10 +3,13 @@
 //! A schedule is drawn from the seed before the run (`draw.rs`), printed, parsed and shrunk as text (`text.rs`), and done
 //! by the driver (`injector.rs`). Whom a fault hits may be a role: it is looked up when its time has come.
 
+pub mod deed;
 pub mod draw;
 pub mod injector;
 pub mod links;
 pub mod quorum;
+mod roles;
+mod rolling;
 mod text;
 
 pub use text::ParseError;
@@ -37,6 +40,10 @@ pub enum Fault {
         /// Forwards or back.
         jump_ms: i32,
     },
+    /// No word passes between some machines and all others.
+    Split,
+    /// No word passes between two machines; both hear all others.
+    Link,
 }
 
 /// Whom it hits.
@@ -52,6 +59,32 @@ pub enum Target {
     Worker(u8),
     /// The machine of this number, from 1.
     Machine(u8),
+    /// Some machines together.
+    Machines(Group),
+}
+
+/// Some machines by number, from 1 to [`Group::NUMBER_MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group(u32);
+
+impl Group {
+    /// There are no more machines in a world.
+    pub const NUMBER_MAX: u8 = 31;
+
+    /// One more.
+    ///
+    /// # Panics
+    /// If the number is greater than [`Group::NUMBER_MAX`].
+    #[must_use]
+    pub fn with(self, number: u8) -> Self {
+        assert!(number <= Self::NUMBER_MAX, "machine {number}");
+        Self(self.0 | 1 << number)
+    }
+
+    /// Their numbers, in order.
+    pub fn numbers(self) -> impl Iterator<Item = u8> {
+        (0..=Self::NUMBER_MAX).filter(move |number| self.0 & 1 << number != 0)
+    }
 }
 
 /// What a fault is part of, for whoever reads a schedule, and for the coverage counters.
@@ -63,7 +96,7 @@ pub enum Pattern {
     Together,
     /// Machines are cut off one by one and healed in another order.
     Swizzle,
-    /// All processes restart, one after the other.
+    /// All processes restart, one after the other (`rolling.rs`).
     Rolling,
     /// Many processes start at the same moment.
     JoinStorm,
@@ -132,6 +165,8 @@ impl Fault {
             Self::Slow(_) => "slow",
             Self::Pause => "pause",
             Self::Skew { .. } => "skew",
+            Self::Split => "split",
+            Self::Link => "link",
         }
     }
 
@@ -164,6 +199,7 @@ impl Pattern {
 }
 
 /// Every kind of fault that schedules are drawn from, by name.
-pub const FAULTS: [&str; 9] = [
-    "lose", "notice", "restart", "cut-off", "mute", "deaf", "slow", "pause", "skew",
+pub const FAULTS: [&str; 11] = [
+    "lose", "notice", "restart", "cut-off", "mute", "deaf", "slow", "pause", "skew", "split",
+    "link",
 ];

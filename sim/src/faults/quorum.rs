@@ -11,12 +11,16 @@ use kagero::raft::{Configuration, PeerId, Term};
 
 use crate::world::World;
 
-/// Whether the voters keep their majority if neither this machine nor any that is `hampered` can do its part.
-pub fn majority_survives(world: &World, machine: &str, hampered: impl Fn(&str) -> bool) -> bool {
+/// Whether the voters keep their majority if neither these machines nor any that is `hampered` can do its part.
+pub fn majority_survives(
+    world: &World,
+    machines: &[String],
+    hampered: impl Fn(&str) -> bool,
+) -> bool {
     let able: BTreeSet<PeerId> = world
         .incarnations()
         .iter()
-        .filter(|(name, _)| *name != machine && !hampered(name))
+        .filter(|(name, _)| !machines.contains(name) && !hampered(name))
         .map(|(_, id)| *id)
         .collect();
     let mut held = Vec::new();
@@ -40,7 +44,7 @@ pub fn majority_survives(world: &World, machine: &str, hampered: impl Fn(&str) -
 
 /// The same where only lost machines fail to do their part.
 pub fn majority_without(world: &World, machine: &str) -> bool {
-    majority_survives(world, machine, |_| false)
+    majority_survives(world, &[machine.to_owned()], |_| false)
 }
 
 /// A replica that nothing keeps from doing its part.

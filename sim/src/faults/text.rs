@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Fault, Pattern, Planned, Schedule, Target};
+use super::{Fault, Group, Pattern, Planned, Schedule, Target};
 
 /// A text that is no schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,11 @@ impl fmt::Display for Target {
             Self::Learner(number) => write!(f, "learner:{number}"),
             Self::Worker(number) => write!(f, "worker:{number}"),
             Self::Machine(number) => write!(f, "machine:{number}"),
+            Self::Machines(group) => {
+                let numbers: Vec<String> =
+                    group.numbers().map(|number| number.to_string()).collect();
+                write!(f, "machines:{}", numbers.join("+"))
+            }
         }
     }
 }
@@ -74,6 +79,8 @@ fn fault(text: &str) -> Option<Fault> {
             percent: number()?.try_into().ok()?,
             jump_ms: number()?,
         },
+        "split" => Fault::Split,
+        "link" => Fault::Link,
         _ => return None,
     };
     Some(fault)
@@ -81,6 +88,9 @@ fn fault(text: &str) -> Option<Fault> {
 
 fn target(text: &str) -> Option<Target> {
     let (name, number) = text.split_once(':').unwrap_or((text, "0"));
+    if name == "machines" {
+        return Some(Target::Machines(group(number)?));
+    }
     let number = number.parse().ok()?;
     match name {
         "leader" => Some(Target::Leader),
@@ -90,6 +100,15 @@ fn target(text: &str) -> Option<Target> {
         "machine" => Some(Target::Machine(number)),
         _ => None,
     }
+}
+
+fn group(text: &str) -> Option<Group> {
+    text.split('+').try_fold(Group::default(), |group, number| {
+        let number: u8 = number.parse().ok()?;
+        (1..=Group::NUMBER_MAX)
+            .contains(&number)
+            .then(|| group.with(number))
+    })
 }
 
 fn planned(text: &str) -> Option<Planned> {
@@ -138,6 +157,16 @@ mod tests {
                 assert_eq!(schedule.to_string().parse(), Ok(schedule));
             }
         }
+        let split: Schedule = "12 split machines:1+3 400 single".parse().unwrap();
+        let Target::Machines(group) = split.faults()[0].target else {
+            panic!("{split}");
+        };
+        assert_eq!(group.numbers().collect::<Vec<_>>(), [1, 3]);
+        assert!(
+            "12 link machines:1+32 3 single"
+                .parse::<Schedule>()
+                .is_err()
+        );
         assert!("12 lose nobody 3 single".parse::<Schedule>().is_err());
         assert!("12 lose leader 3 single more".parse::<Schedule>().is_err());
     }

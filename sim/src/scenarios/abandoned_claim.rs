@@ -11,7 +11,12 @@ use super::steps::formed;
 use super::until;
 use crate::world::{Fault, Plan, World};
 
-pub(super) const COVERS: &[&str] = &["claim: interrupted by a leader", "claim: its founder died"];
+pub(super) const COVERS: &[&str] = &[
+    "claim: interrupted by a leader",
+    "claim: its founder died",
+    "fault: cut-off",
+    "fault: restart",
+];
 
 const MACHINES: usize = 5;
 /// Longer than a formation takes that waits, loads and asks: one that finds a new snapshot begins anew.

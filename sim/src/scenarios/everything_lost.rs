@@ -24,6 +24,9 @@ pub(super) const COVERS: &[&str] = &[
     "restore: of an older one, the newest being damaged",
     "restore: with new machines",
     "restore: with living containers",
+    "fault: lose",
+    "fault: restart",
+    "cluster: generation begun",
 ];
 
 const MACHINES: usize = 5;

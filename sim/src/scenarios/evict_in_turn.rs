@@ -53,7 +53,6 @@ async fn evict(world: World, announced: bool) -> turmoil::Result {
         }
         let elections = world.raft_events("pre_vote");
         if announced {
-            world.count("fault: notice", 1);
             world.inflict(Fault::Announce(lost.clone(), NOTICE));
             tokio::time::sleep(NOTICE).await;
             let leader = leader(&world).ok_or("nobody leads at the deadline")?;
@@ -61,7 +60,6 @@ async fn evict(world: World, announced: bool) -> turmoil::Result {
                 return Err(format!("{lost} still votes at its deadline").into());
             }
         }
-        world.count("fault: lose", 1);
         world.inflict(Fault::LoseMachine(lost.clone()));
         tokio::task::spawn_local(come_back(world.clone(), lost.clone()));
         tokio::time::sleep(SERVES_AGAIN).await;

@@ -13,7 +13,13 @@ use super::steps::{formed, recover};
 use super::until;
 use crate::world::{Fault, Plan, World};
 
-pub(super) const COVERS: &[&str] = &["late survivor: recovered from", "late survivor: given up"];
+pub(super) const COVERS: &[&str] = &[
+    "late survivor: recovered from",
+    "late survivor: given up",
+    "fault: lose",
+    "fault: restart",
+    "cluster: generation begun",
+];
 
 const MACHINES: usize = 4;
 /// So long that none is taken between the registration and the loss.

@@ -42,70 +42,99 @@ pub struct Scenario {
     pub about: &'static str,
     /// What to simulate for a seed.
     plan: fn(u64) -> Plan,
-    /// What must have happened in a batch of [`COVERING_SEEDS`] or more.
+    /// What must have happened in a batch of [`COVERING_SEEDS`] or more: its faults, and the branches it exists for.
+    /// `raft` and `membership` count from the first fault on, or from when a schedule is let loose.
     pub covers: &'static [&'static str],
     play: fn(World) -> LocalBoxFuture<'static, turmoil::Result>,
 }
 
 macro_rules! scenario {
-    ($name:ident, $nodes:expr, $about:literal) => {
+    ($name:ident, $nodes:expr, $about:literal, $covers:expr) => {
         Scenario {
             name: stringify!($name),
             about: $about,
             plan: |seed| Plan::of(seed, $nodes),
-            covers: &[],
+            covers: $covers,
             play: |world| Box::pin($name::play(world)),
         }
     };
 }
 
-/// So many seeds of a scenario with a schedule are enough for each of its faults to happen.
+/// So many seeds of a scenario are enough for all that it covers to happen.
 pub const COVERING_SEEDS: u64 = 20;
 
 /// What clients saw was judged although the history goes on from an earlier state.
 const JUDGED_OVER: &str = "judged: over a change of generations";
+
+/// A cluster went on from what was left, or kept, of an earlier one.
+const BEGUN: &str = "cluster: generation begun";
 
 /// All of them.
 pub const ALL: &[Scenario] = &[
     scenario!(
         leader_lost,
         3,
-        "the leader's machine vanishes silently; pods run elsewhere; it comes back and votes"
+        "the leader's machine vanishes silently; pods run elsewhere; it comes back and votes",
+        &[
+            "fault: lose",
+            "raft: election_won",
+            "membership: promotion",
+            "cluster: node NotReady"
+        ]
     ),
     scenario!(
         follower_lost,
         3,
-        "a follower's machine vanishes: no election, its pods run elsewhere, it comes back"
+        "a follower's machine vanishes: no election, its pods run elsewhere, it comes back",
+        &[
+            "fault: lose",
+            "membership: promotion",
+            "cluster: node NotReady"
+        ]
     ),
     scenario!(
         process_restarts,
         3,
-        "each node's process dies and starts again; its containers are adopted"
+        "each node's process dies and starts again; its containers are adopted",
+        &[
+            "fault: restart",
+            "raft: election_won",
+            "membership: promotion"
+        ]
     ),
     scenario!(
         ten_nodes,
         10,
-        "3 voters, 2 standbys, 5 workers; a standby takes a lost voter's place; workers answer"
+        "3 voters, 2 standbys, 5 workers; a standby takes a lost voter's place; workers answer",
+        &["fault: lose", "membership: joint change"]
     ),
     scenario!(
         rolling_update,
         4,
-        "a Deployment is rolled while a follower vanishes"
+        "a Deployment is rolled while a follower vanishes",
+        &[
+            "fault: lose",
+            "cluster: pod created",
+            "cluster: pod removed"
+        ]
     ),
     scenario!(
         config_map,
         3,
-        "a ConfigMap and a Secret reach a pod; a change is pushed, also by the next leader"
+        "a ConfigMap and a Secret reach a pod; a change is pushed, also by the next leader",
+        &["fault: lose", "raft: election_won"]
     ),
     scenario!(
         partition,
         3,
-        "the leader is cut off from the others for 20 s and rejoins"
+        "the leader is cut off from the others for 20 s and rejoins",
+        &["fault: cut-off", "raft: quorum_lost", "raft: election_won"]
     ),
     scenario!(
         voter_demoted,
         10,
-        "a voter is cut off until a standby has its place, and goes on as a worker"
+        "a voter is cut off until a standby has its place, and goes on as a worker",
+        &["fault: cut-off", "membership: joint change"]
     ),
     Scenario {
         name: "minority_lost",
@@ -118,14 +147,20 @@ pub const ALL: &[Scenario] = &[
         name: "majority_lost",
         about: "both followers are lost, or one called dead: an operator recovers, they join the new generation",
         plan: |seed| Plan::of(seed, 3),
-        covers: &[JUDGED_OVER],
+        covers: &["fault: lose", "fault: cut-off", BEGUN, JUDGED_OVER],
         play: |world| Box::pin(majority_lost::play(world)),
     },
     Scenario {
         name: "cloud_tells",
         about: "the cloud says who is gone: a voter is replaced at once, a lost majority recovered unattended",
         plan: cloud_tells::plan,
-        covers: &[JUDGED_OVER],
+        covers: &[
+            "fault: lose",
+            "fault: cut-off",
+            "membership: joint change",
+            BEGUN,
+            JUDGED_OVER,
+        ],
         play: |world| Box::pin(cloud_tells::play(world)),
     },
     Scenario {
@@ -160,7 +195,12 @@ pub const ALL: &[Scenario] = &[
         name: "noticed_eviction",
         about: "the leader's machine goes away 30 s after a notice: another leads, votes and serves before",
         plan: |seed| Plan::of(seed, noticed_eviction::MACHINES),
-        covers: &[],
+        covers: &[
+            "fault: notice",
+            "fault: lose",
+            "raft: election_won",
+            "membership: joint change",
+        ],
         play: |world| Box::pin(noticed_eviction::play(world)),
     },
     Scenario {
@@ -188,14 +228,23 @@ pub const ALL: &[Scenario] = &[
         name: "evict_in_turn",
         about: "of ten machines a voter vanishes every 20 s; the quorum is never lost",
         plan: evict_in_turn::plan,
-        covers: &["fault: lose"],
+        covers: &[
+            "fault: lose",
+            "raft: election_won",
+            "membership: joint change",
+        ],
         play: |world| Box::pin(evict_in_turn::play(world)),
     },
     Scenario {
         name: "evict_in_turn_noticed",
         about: "of ten machines a voter goes every 20 s, 12 s after a notice; nobody misses it",
         plan: evict_in_turn::plan,
-        covers: &["fault: notice", "fault: lose"],
+        covers: &[
+            "fault: notice",
+            "fault: lose",
+            "raft: election_won",
+            "membership: joint change",
+        ],
         play: |world| Box::pin(evict_in_turn::play_noticed(world)),
     },
 ];

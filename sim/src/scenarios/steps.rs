@@ -187,7 +187,8 @@ async fn members(api: &Client) -> Option<Vec<Value>> {
     status["members"].as_array().cloned()
 }
 
-fn has_condition(object: &Value, wanted: &str) -> bool {
+/// Whether a condition of an object holds.
+pub fn has_condition(object: &Value, wanted: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     conditions.is_some_and(|conditions| {
         let holds =

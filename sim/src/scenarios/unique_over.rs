@@ -25,6 +25,10 @@ pub(super) const COVERS: &[&str] = &[
     "unique: stopped for want of a lease",
     "unique: replaced after its node had stopped it",
     "unique: replaced after its machine was lost",
+    "fault: lose",
+    "fault: restart",
+    "fault: cut-off",
+    "cluster: generation begun",
 ];
 
 /// Other pods.

@@ -35,6 +35,8 @@ pub(super) const COVERS: &[&str] = &[
     "fault: slow",
     "fault: pause",
     "fault: skew",
+    "fault: split",
+    "fault: link",
     "raft: election_won",
     "client: unique pod deleted",
     "unique: stopped for want of a lease",
