@@ -12,6 +12,7 @@ compile_error!(
 );
 
 pub mod batch;
+pub mod beginnings;
 pub mod chaos;
 pub mod checkers;
 pub mod clients;

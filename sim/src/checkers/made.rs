@@ -29,7 +29,8 @@ pub(super) fn content(mark: &str) -> Content {
     }
 }
 
-fn record(revision: Revision, mark: &str) -> Record {
+/// An object as the store has it.
+pub(super) fn record(revision: Revision, mark: &str) -> Record {
     let Content { labels, data } = content(mark);
     let object = json!({ "metadata": { "labels": labels }, "data": data });
     Record {

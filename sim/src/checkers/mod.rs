@@ -8,6 +8,7 @@ pub mod bounded;
 pub mod clusters;
 pub mod containers;
 pub mod ends;
+pub mod foundings;
 pub mod leaders;
 pub mod linearizable;
 pub mod liveness;
@@ -20,6 +21,7 @@ pub mod second_opinion;
 pub mod unique;
 pub mod watches;
 
+use crate::beginnings::Reach;
 use crate::history::History;
 use crate::truth::Truth;
 use crate::world::World;
@@ -110,6 +112,16 @@ impl Checks {
                 self.leaders.look(known)?;
                 self.ends.look(known);
                 self.revisions.look(node, known)?;
+                let (generation, term, applied, revision) = process.figures.reached();
+                let mut truth = world.truth();
+                truth.reach(Reach {
+                    generation,
+                    term,
+                    applied,
+                    revision,
+                });
+                truth.hold(known.standing.id, known.view.revision());
+                drop(truth);
                 for step in self.membership.look(&known.standing)? {
                     world.count(step, 1);
                 }
