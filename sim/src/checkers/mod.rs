@@ -132,9 +132,15 @@ impl Checks {
             })();
         });
         looked?;
-        for (machine, reason) in world.take_ends() {
-            world.count("process: ended itself", 1);
-            self.ends.check(&machine, &reason)?;
+        let incarnations = world.incarnations();
+        for id in incarnations.values() {
+            self.ends.look_at_process(*id);
+        }
+        for (machine, said) in world.take_ends() {
+            // It is dead only when the driver has started the next.
+            let id = incarnations.get(&machine).copied().unwrap_or_default();
+            let reason = self.ends.check(&machine, id, &said)?;
+            world.count(reason.name(), 1);
         }
         for seen in self.unique.look(world)? {
             world.count(seen, 1);
