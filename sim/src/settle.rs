@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::checkers::foundings::{self, Begun};
-use crate::checkers::{acknowledged, judge_history, liveness, replicas, watches};
+use crate::checkers::{acknowledged, compacted, judge_history, liveness, replicas, watches};
 use crate::clients::CONFIG_MAPS;
 use crate::scenarios::steps::{member_roles, ready_nodes};
 use crate::scenarios::until;
@@ -131,5 +131,9 @@ fn judge_foundings(world: &World) -> turmoil::Result {
 /// Judges what clients saw.
 fn judge(world: &World) -> turmoil::Result {
     let (truth, history) = (world.truth(), world.history());
+    let excused = compacted::check(&history.chains, &truth)?;
+    world.count("watch: gone with a generation", excused.by_generation);
+    world.count("watch: gone before a snapshot", excused.by_snapshot);
+    world.count("watch: gone for want of room", excused.by_bounds);
     judge_history(&history, &truth, |what, times| world.count(what, times))
 }

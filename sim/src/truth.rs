@@ -8,7 +8,7 @@
 //! A generation that begins with a survivor's state or a snapshot goes on from there, whatever the one before it did later:
 //! its founding state stands in the history like a change of everything ([`Truth::foundings`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::beginnings::{Beginning, Fnv, Reach, Stamp, Whole, first_revision, generation_of};
+use crate::clients::watchers::floor;
 use crate::world::World;
 
 /// Keys of the objects that clients write and watch.
@@ -100,6 +101,8 @@ pub struct Truth {
     reached: BTreeMap<(u64, Index), (Term, Revision)>,
     /// The newest revision that an incarnation was seen at, by generation.
     held: BTreeMap<(u64, PeerId), Revision>,
+    /// Where replicas' histories begin that were sent a snapshot.
+    floors: BTreeSet<Revision>,
     /// The newest revision that somebody was told of, although nothing watched changed there.
     told: Revision,
 }
@@ -114,6 +117,32 @@ struct Applied {
     changes: Vec<Change>,
     /// All keys that were changed, with what they are since.
     touched: Vec<Touch>,
+    weight: Weight,
+}
+
+/// How much of a watch history some changes take, as the product counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Events.
+    pub events: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl Weight {
+    /// A change's cost beside its key and the value that went (`EVENT_OVERHEAD_BYTES` of the product's history).
+    const OVERHEAD_BYTES: usize = size_of::<Event>() + 3 * 32;
+
+    fn of(events: &[Event]) -> Self {
+        let cost = |event: &Event| {
+            let went = event.previous.as_ref().map_or(0, |was| was.value.len());
+            Self::OVERHEAD_BYTES + event.key.len() + went
+        };
+        Self {
+            events: events.len(),
+            bytes: events.iter().map(cost).sum(),
+        }
+    }
 }
 
 /// A key, and what it is now.
@@ -128,7 +157,15 @@ impl Truth {
         let changes = events.iter().filter_map(change).collect();
         let touch = |event: &Event| (event.key.clone(), event.current.as_ref().map(Stamp::of));
         let touched = events.iter().map(touch).collect();
-        self.insert(node, first.revision, digest(events), (changes, touched))
+        let weight = Weight::of(events);
+        let applied = Applied {
+            by: node.to_owned(),
+            digest: digest(events),
+            changes,
+            touched,
+            weight,
+        };
+        self.insert(node, first.revision, applied)
     }
 
     /// The same of somebody who was only shown a change of a watched object, and not what else is of its revision.
@@ -136,33 +173,32 @@ impl Truth {
         let mut digest = Fnv::default();
         digest.feed(format!("{change:?}").as_bytes());
         let revision = change.revision;
-        self.insert(node, revision, digest.0, (vec![change], Vec::new()))
+        let applied = Applied {
+            by: node.to_owned(),
+            digest: digest.0,
+            changes: vec![change],
+            touched: Vec::new(),
+            weight: Weight::default(),
+        };
+        self.insert(node, revision, applied)
     }
 
     fn insert(
         &mut self,
         node: &str,
         revision: Revision,
-        digest: u64,
-        (changes, touched): (Vec<Change>, Vec<Touch>),
+        applied: Applied,
     ) -> Result<bool, Differs> {
-        if let Some(applied) = self.revisions.get(&revision) {
-            if applied.digest == digest {
+        if let Some(first) = self.revisions.get(&revision) {
+            if first.digest == applied.digest {
                 return Ok(false);
             }
             return Err(Differs {
                 revision,
-                first: applied.by.clone(),
+                first: first.by.clone(),
                 node: node.to_owned(),
             });
         }
-        let by = node.to_owned();
-        let applied = Applied {
-            by,
-            digest,
-            changes,
-            touched,
-        };
         self.revisions.insert(revision, applied);
         Ok(true)
     }
@@ -242,6 +278,25 @@ impl Truth {
         let mut held = self.held.range(of);
         held.find(|((_, id), _)| id.to_string() == incarnation)
             .map_or(0, |(_, revision)| *revision)
+    }
+
+    /// A replica's history begins after this revision.
+    pub fn add_floor(&mut self, revision: Revision) {
+        self.floors.insert(revision);
+    }
+
+    /// Where histories begin.
+    pub fn floors(&self) -> &BTreeSet<Revision> {
+        &self.floors
+    }
+
+    /// How much everything after a revision weighs.
+    pub fn weight_since(&self, after: Revision) -> Weight {
+        let later = self.revisions.range(after + 1..);
+        later.fold(Weight::default(), |sum, (_, applied)| Weight {
+            events: sum.events + applied.weight.events,
+            bytes: sum.bytes + applied.weight.bytes,
+        })
     }
 
     /// All that the store held at a revision.
@@ -436,7 +491,11 @@ async fn tap_changes(
                     }
                     break;
                 }
-                Ok(Err(_)) => {}
+                Ok(Err(status)) => {
+                    if let Some(floor) = floor(&status.message) {
+                        world.truth().add_floor(floor);
+                    }
+                }
                 Err(_) => return,
             }
         }

@@ -6,6 +6,7 @@
 pub mod acknowledged;
 pub mod bounded;
 pub mod clusters;
+pub mod compacted;
 pub mod containers;
 pub mod ends;
 pub mod foundings;
