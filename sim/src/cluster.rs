@@ -151,8 +151,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     };
     if let Some(reason) = reason {
         world.end_itself(&name, &reason);
-        // Its supervisor starts the next.
-        world.inflict(Fault::RestartProcess(name));
+        world.inflict(Fault::StartAgain(name));
     }
     std::future::pending::<()>().await;
     Ok(())
@@ -192,7 +191,7 @@ impl Breaker {
     fn apply(&mut self, sim: &mut turmoil::Sim<'_>, world: &World, fault: &Fault) {
         let now = sim.elapsed();
         world.note_at(now, &format!("fault {fault:?}"));
-        world.stir();
+        world.stir(now, fault);
         let links = &mut self.links;
         match fault {
             Fault::LoseMachine(name) => {
@@ -211,7 +210,7 @@ impl Breaker {
                 links.sync(sim, world);
                 sim.bounce(name.as_str());
             }
-            Fault::RestartProcess(name) => {
+            Fault::RestartProcess(name) | Fault::StartAgain(name) => {
                 world.set_process(name, None);
                 sim.bounce(name.as_str());
             }

@@ -13,6 +13,7 @@ compile_error!(
 
 pub mod batch;
 pub mod beginnings;
+mod calm;
 pub mod chaos;
 pub mod checkers;
 pub mod clients;

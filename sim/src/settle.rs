@@ -29,7 +29,7 @@ pub(crate) async fn settle(
         is_whole(world, replicas_wanted).await
     })
     .await;
-    liveness::check(world.calm_since(), world.elapsed())?;
+    is_in_time(world)?;
     world.stop_writing();
     for writer in writers {
         writer.await?;
@@ -103,6 +103,18 @@ fn one_revision(world: &World, replicas_wanted: usize) -> Option<u64> {
 fn have_caught_up(world: &World) -> bool {
     let (truth, history) = (world.truth(), world.history());
     watches::have_caught_up(&truth, &history.positions)
+}
+
+/// Judges how long it took until clients were served, and until all was whole.
+fn is_in_time(world: &World) -> turmoil::Result {
+    liveness::check(world.calm().since(), world.elapsed())?;
+    let (able, served) = (world.calm().able(), world.calm().served());
+    liveness::check_served(able, served, world.elapsed())?;
+    if let (Some(able), Some(served)) = (able, served) {
+        let took = served.saturating_sub(able);
+        world.count(liveness::within(took), 1);
+    }
+    Ok(())
 }
 
 /// Without the whole history nothing can be judged. There is a gap only if everybody who applied something died before

@@ -261,9 +261,9 @@ impl Truth {
     /// The last entry up to an index of which it is known, in a term up to this one, to what it came.
     pub fn reached(&self, generation: u64, term: Term, index: Index) -> Option<(Index, Revision)> {
         let mut entries = self.reached.range((generation, 0)..=(generation, index));
-        entries.rfind(|(_, (of, _))| *of <= term).map(
-            |((_, index), (_, revision))| (*index, *revision),
-        )
+        entries
+            .rfind(|(_, (of, _))| *of <= term)
+            .map(|((_, index), (_, revision))| (*index, *revision))
     }
 
     /// An incarnation shows this revision.

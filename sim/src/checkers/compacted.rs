@@ -52,12 +52,7 @@ pub fn check(chains: &[Chain], truth: &Truth) -> Result<Excused, Refused> {
     Ok(excused)
 }
 
-fn judge(
-    leg: &Leg,
-    floor: Revision,
-    truth: &Truth,
-    excused: &mut Excused,
-) -> Result<(), Refused> {
+fn judge(leg: &Leg, floor: Revision, truth: &Truth, excused: &mut Excused) -> Result<(), Refused> {
     let weight = truth.weight_since(leg.after.unwrap_or_default());
     let refused = |why| Refused {
         node: leg.node.clone(),

@@ -97,7 +97,9 @@ fn base(truth: &Truth, begun: Revision, beginning: &Beginning) -> Result<Base, W
         _ => return Err(wrong("there is not one record of its beginning")),
     };
     if base.revision >= begun || generation_of(base.revision) != from {
-        return Err(wrong("its record's revision is not of the generation before"));
+        return Err(wrong(
+            "its record's revision is not of the generation before",
+        ));
     }
     Ok(base)
 }
@@ -246,7 +248,9 @@ impl Judge<'_> {
             Request::Create { content } | Request::Update { content, .. } => Some(content.clone()),
             _ => None,
         }));
-        bases.iter().any(|base| self.is_patched(name, base, &state.content))
+        bases
+            .iter()
+            .any(|base| self.is_patched(name, base, &state.content))
     }
 
     /// Whether patches that clients asked for, or none, make one content of another.

@@ -84,17 +84,18 @@ pub(crate) fn judge_history(
     count: impl Fn(&str, u64),
 ) -> Result<(), Box<dyn std::error::Error>> {
     linearizable::check(&history.operations, truth)?;
-    let unknown = if truth.foundings().is_empty() {
+    let opinions = if truth.foundings().is_empty() {
         second_opinion::check(&history.operations, truth)?
     } else {
         // It knows of one register an object, that nothing turns back.
         count("judged: over a change of generations", 1);
-        0
+        second_opinion::Opinions::default()
     };
     let lines = watches::check(&history.chains, truth)?;
     count("judged: requests", history.operations.len() as u64);
     count("judged: watch lines", lines as u64);
-    count("judged: objects without a second opinion", unknown as u64);
+    count("judged: objects with a second opinion", opinions.given);
+    count("judged: objects without a second opinion", opinions.none);
     Ok(())
 }
 
@@ -138,9 +139,9 @@ impl Checks {
             self.ends.look_at_process(*id);
         }
         for (machine, said) in world.take_ends() {
-            // It is dead only when the driver has started the next.
-            let id = incarnations.get(&machine).copied().unwrap_or_default();
-            let reason = self.ends.check(&machine, id, &said)?;
+            let id = incarnations.get(&machine);
+            let id = id.expect("it counts as running until the driver has started the next");
+            let reason = self.ends.check(&machine, *id, &said)?;
             world.count(reason.name(), 1);
         }
         for seen in self.unique.look(world)? {
