@@ -199,12 +199,12 @@ impl Breaker {
         let now = sim.elapsed();
         world.note_at(now, &format!("fault {fault:?}"));
         if let Some(name) = fault.fault() {
-            if world.calm_since().is_none() {
+            if world.calm().since().is_none() {
                 world.count_from_now();
             }
             world.count(name, 1);
         }
-        world.stir();
+        world.stir(now, fault);
         let links = &mut self.links;
         match fault {
             Fault::LoseMachine(name) => {

@@ -114,6 +114,8 @@ pub struct Leg {
     pub after: Option<Revision>,
     /// What it was sent.
     pub lines: Vec<Line>,
+    /// It was refused with 410 Gone: up to this revision the server knows nothing (0 if it named none).
+    pub gone: Option<Revision>,
 }
 
 /// A watcher's life: legs, each of which goes on where the one before ended, from a list on.

@@ -12,6 +12,8 @@ compile_error!(
 );
 
 pub mod batch;
+pub mod beginnings;
+mod calm;
 pub mod chaos;
 pub mod checkers;
 pub mod clients;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::checkers::{acknowledged, judge_history, liveness, replicas, watches};
+use crate::checkers::foundings::{self, Begun};
+use crate::checkers::{acknowledged, compacted, judge_history, liveness, replicas, watches};
 use crate::clients::CONFIG_MAPS;
 use crate::scenarios::steps::{member_roles, ready_nodes};
 use crate::scenarios::until;
@@ -28,7 +29,7 @@ pub(crate) async fn settle(
         is_whole(world, replicas_wanted).await
     })
     .await;
-    liveness::check(world.calm_since(), world.elapsed())?;
+    is_in_time(world)?;
     world.stop_writing();
     for writer in writers {
         writer.await?;
@@ -48,6 +49,8 @@ pub(crate) async fn settle(
         watcher.await?;
     }
     replicas::check(&world.known())?;
+    has_no_gap(world)?;
+    judge_foundings(world)?;
     for (at, name) in world.machines().enumerate() {
         let api = world.client(name);
         let list = api
@@ -102,14 +105,47 @@ fn have_caught_up(world: &World) -> bool {
     watches::have_caught_up(&truth, &history.positions)
 }
 
+/// Judges how long it took until clients were served, and until all was whole.
+fn is_in_time(world: &World) -> turmoil::Result {
+    liveness::check(world.calm().since(), world.elapsed())?;
+    let (able, served) = (world.calm().able(), world.calm().served());
+    liveness::check_served(able, served, world.elapsed())?;
+    if let (Some(able), Some(served)) = (able, served) {
+        let took = served.saturating_sub(able);
+        world.count(liveness::within(took), 1);
+    }
+    Ok(())
+}
+
+/// Without the whole history nothing can be judged. There is a gap only if everybody who applied something died before
+/// the next step, or if the tap misses something; no scenario does the one, and the other must not pass for a held run.
+fn has_no_gap(world: &World) -> Result<(), String> {
+    let gaps = world.truth().gaps();
+    gaps.is_empty()
+        .then_some(())
+        .ok_or_else(|| format!("not judged: nobody was seen applying {gaps:?}"))
+}
+
+/// Judges what later generations began with.
+fn judge_foundings(world: &World) -> turmoil::Result {
+    let judged = foundings::check(&world.truth(), &world.history().operations)?;
+    for begun in judged {
+        let what = match begun {
+            Begun::Restored => "judged: a restored state",
+            Begun::Recovered => "judged: a recovered state",
+            Begun::RecoveredMore => "judged: a recovered state with what was not committed",
+        };
+        world.count(what, 1);
+    }
+    Ok(())
+}
+
 /// Judges what clients saw.
 fn judge(world: &World) -> turmoil::Result {
     let (truth, history) = (world.truth(), world.history());
-    let gaps = truth.gaps();
-    if !gaps.is_empty() {
-        world.note(&format!("not judged: nobody was seen applying {gaps:?}"));
-        world.count("judged: not, because of a gap", 1);
-        return Ok(());
-    }
+    let excused = compacted::check(&history.chains, &truth)?;
+    world.count("watch: gone with a generation", excused.by_generation);
+    world.count("watch: gone before a snapshot", excused.by_snapshot);
+    world.count("watch: gone for want of room", excused.by_bounds);
     judge_history(&history, &truth, |what, times| world.count(what, times))
 }

@@ -8,20 +8,22 @@
 //! A generation that begins with a survivor's state or a snapshot goes on from there, whatever the one before it did later:
 //! its founding state stands in the history like a change of everything ([`Truth::foundings`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::Recipient;
 use kagero::actors::doors::Known;
 use kagero::actors::messages::Watch;
+use kagero::raft::{Index, PeerId, Term};
 use kagero::store::{Event, Record, Revision};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::beginnings::{Beginning, Fnv, Reach, Stamp, Whole, first_revision, generation_of};
+use crate::clients::watchers::floor;
 use crate::world::World;
 
-/// Bits of a revision below its generation, as the store documents them.
-const GENERATION_BITS: u32 = 40;
 /// Keys of the objects that clients write and watch.
 pub const WATCHED: &str = "configmaps/default/";
 /// A tap that was refused, because its replica is being replaced, tries again after this.
@@ -93,6 +95,14 @@ pub struct Differs {
 pub struct Truth {
     revisions: BTreeMap<Revision, Applied>,
     foundings: BTreeMap<Revision, Founding>,
+    /// The same with all else, as replicas showed it.
+    beginnings: BTreeMap<Revision, Beginning>,
+    /// What each entry came to, by generation: in a term no later than this, this revision.
+    reached: BTreeMap<(u64, Index), (Term, Revision)>,
+    /// The newest revision that an incarnation was seen at, by generation.
+    held: BTreeMap<(u64, PeerId), Revision>,
+    /// Where replicas' histories begin that were sent a snapshot.
+    floors: BTreeSet<Revision>,
     /// The newest revision that somebody was told of, although nothing watched changed there.
     told: Revision,
 }
@@ -105,7 +115,38 @@ struct Applied {
     by: String,
     digest: u64,
     changes: Vec<Change>,
+    /// All keys that were changed, with what they are since.
+    touched: Vec<Touch>,
+    weight: Weight,
 }
+
+/// How much of a watch history some changes take, as the product counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Events.
+    pub events: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl Weight {
+    /// A change's cost beside its key and the value that went (`EVENT_OVERHEAD_BYTES` of the product's history).
+    const OVERHEAD_BYTES: usize = size_of::<Event>() + 3 * 32;
+
+    fn of(events: &[Event]) -> Self {
+        let cost = |event: &Event| {
+            let went = event.previous.as_ref().map_or(0, |was| was.value.len());
+            Self::OVERHEAD_BYTES + event.key.len() + went
+        };
+        Self {
+            events: events.len(),
+            bytes: events.iter().map(cost).sum(),
+        }
+    }
+}
+
+/// A key, and what it is now.
+type Touch = (Arc<str>, Option<Stamp>);
 
 impl Truth {
     /// A replica applied these, which are all of one revision. Gives whether that is news.
@@ -114,38 +155,50 @@ impl Truth {
             return Ok(false);
         };
         let changes = events.iter().filter_map(change).collect();
-        self.insert(node, first.revision, digest(events), changes)
+        let touch = |event: &Event| (event.key.clone(), event.current.as_ref().map(Stamp::of));
+        let touched = events.iter().map(touch).collect();
+        let weight = Weight::of(events);
+        let applied = Applied {
+            by: node.to_owned(),
+            digest: digest(events),
+            changes,
+            touched,
+            weight,
+        };
+        self.insert(node, first.revision, applied)
     }
 
     /// The same of somebody who was only shown a change of a watched object, and not what else is of its revision.
     pub fn add_shown(&mut self, node: &str, change: Change) -> Result<bool, Differs> {
-        let digest = fnv(format!("{change:?}").as_bytes());
-        self.insert(node, change.revision, digest, vec![change])
+        let mut digest = Fnv::default();
+        digest.feed(format!("{change:?}").as_bytes());
+        let revision = change.revision;
+        let applied = Applied {
+            by: node.to_owned(),
+            digest: digest.0,
+            changes: vec![change],
+            touched: Vec::new(),
+            weight: Weight::default(),
+        };
+        self.insert(node, revision, applied)
     }
 
     fn insert(
         &mut self,
         node: &str,
         revision: Revision,
-        digest: u64,
-        changes: Vec<Change>,
+        applied: Applied,
     ) -> Result<bool, Differs> {
-        if let Some(applied) = self.revisions.get(&revision) {
-            if applied.digest == digest {
+        if let Some(first) = self.revisions.get(&revision) {
+            if first.digest == applied.digest {
                 return Ok(false);
             }
             return Err(Differs {
                 revision,
-                first: applied.by.clone(),
+                first: first.by.clone(),
                 node: node.to_owned(),
             });
         }
-        let by = node.to_owned();
-        let applied = Applied {
-            by,
-            digest,
-            changes,
-        };
         self.revisions.insert(revision, applied);
         Ok(true)
     }
@@ -169,6 +222,102 @@ impl Truth {
                 node: node.to_owned(),
             }),
         }
+    }
+
+    /// The same of a replica that shows all it has. Gives whether that is news.
+    pub fn begin(
+        &mut self,
+        node: &str,
+        revision: Revision,
+        beginning: Beginning,
+    ) -> Result<bool, Differs> {
+        if let Some(first) = self.beginnings.get(&revision)
+            && *first != beginning
+        {
+            return Err(Differs {
+                revision,
+                first: "another".to_owned(),
+                node: node.to_owned(),
+            });
+        }
+        let news = self.found(node, revision, beginning.watched.clone())?;
+        self.beginnings.insert(revision, beginning);
+        Ok(news)
+    }
+
+    /// Everything that each later generation began with, by its first revision.
+    pub fn beginnings(&self) -> &BTreeMap<Revision, Beginning> {
+        &self.beginnings
+    }
+
+    /// A replica was so far.
+    pub fn reach(&mut self, reach: Reach) {
+        let entry = (reach.generation, reach.applied);
+        let known = self.reached.entry(entry);
+        let (term, _) = known.or_insert((reach.term, reach.revision));
+        *term = reach.term.min(*term);
+    }
+
+    /// The last entry up to an index of which it is known, in a term up to this one, to what it came.
+    pub fn reached(&self, generation: u64, term: Term, index: Index) -> Option<(Index, Revision)> {
+        let mut entries = self.reached.range((generation, 0)..=(generation, index));
+        entries
+            .rfind(|(_, (of, _))| *of <= term)
+            .map(|((_, index), (_, revision))| (*index, *revision))
+    }
+
+    /// An incarnation shows this revision.
+    pub fn hold(&mut self, id: PeerId, revision: Revision) {
+        let held = self.held.entry((generation_of(revision), id)).or_default();
+        *held = revision.max(*held);
+    }
+
+    /// The newest revision of a generation that an incarnation showed; 0 if it showed none.
+    pub fn held(&self, generation: u64, incarnation: &str) -> Revision {
+        let of = (generation, PeerId(u64::MIN))..=(generation, PeerId(u64::MAX));
+        let mut held = self.held.range(of);
+        held.find(|((_, id), _)| id.to_string() == incarnation)
+            .map_or(0, |(_, revision)| *revision)
+    }
+
+    /// A replica's history begins after this revision.
+    pub fn add_floor(&mut self, revision: Revision) {
+        self.floors.insert(revision);
+    }
+
+    /// Where histories begin.
+    pub fn floors(&self) -> &BTreeSet<Revision> {
+        &self.floors
+    }
+
+    /// How much everything after a revision weighs.
+    pub fn weight_since(&self, after: Revision) -> Weight {
+        let later = self.revisions.range(after + 1..);
+        later.fold(Weight::default(), |sum, (_, applied)| Weight {
+            events: sum.events + applied.weight.events,
+            bytes: sum.bytes + applied.weight.bytes,
+        })
+    }
+
+    /// All that the store held at a revision.
+    pub fn whole_at(&self, revision: Revision) -> Whole {
+        let begun = self.beginnings.range(..=revision).next_back();
+        let (begun, mut whole) = begun.map_or_else(Default::default, |(begun, beginning)| {
+            (*begun, beginning.whole.clone())
+        });
+        for (_, applied) in self.revisions.range(begun..=revision) {
+            touch(&mut whole, &applied.touched);
+        }
+        whole
+    }
+
+    /// Makes what the store held at the revision before this one what it held at this one; false if nobody was seen
+    /// applying it.
+    pub fn advance(&self, whole: &mut Whole, revision: Revision) -> bool {
+        let applied = self.revisions.get(&revision);
+        applied
+            .map(|applied| touch(whole, &applied.touched))
+            .is_some()
     }
 
     /// What each later generation began with, by its first revision.
@@ -235,7 +384,16 @@ impl Truth {
     }
 }
 
-fn state(record: &Record) -> State {
+fn touch(whole: &mut Whole, touched: &[Touch]) {
+    for (key, stamp) in touched {
+        match stamp {
+            Some(stamp) => whole.insert(key.clone(), *stamp),
+            None => whole.remove(key),
+        };
+    }
+}
+
+pub(crate) fn state(record: &Record) -> State {
     // The store holds what the API admitted, which is JSON; anything else shows as an empty object and is found.
     let object: Value = serde_json::from_slice(&record.value).unwrap_or_default();
     State {
@@ -254,42 +412,22 @@ fn change(event: &Event) -> Option<Change> {
     })
 }
 
-const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
-
-/// FNV-1a over bytes.
-fn fnv(bytes: &[u8]) -> u64 {
-    let feed = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
-    bytes.iter().fold(FNV_BASIS, feed)
-}
-
 /// FNV-1a over keys and records.
 fn digest(events: &[Event]) -> u64 {
-    const PRIME: u64 = FNV_PRIME;
-    let mut hash = FNV_BASIS;
-    let mut feed = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
-        }
-        hash = hash.wrapping_mul(PRIME);
-    };
+    let mut hash = Fnv::default();
     for event in events {
-        feed(event.key.as_bytes());
+        hash.feed(event.key.as_bytes());
         for record in [&event.previous, &event.current] {
             let version = record.as_ref().map_or(0, |record| record.version);
             let changed = record.as_ref().map_or(0, |record| record.mod_revision);
-            feed(&version.to_le_bytes());
-            feed(&changed.to_le_bytes());
+            hash.feed(&version.to_le_bytes());
+            hash.feed(&changed.to_le_bytes());
         }
         if let Some(record) = &event.current {
-            feed(&record.value);
+            hash.feed(&record.value);
         }
     }
-    hash
-}
-
-fn first_revision(generation: u64) -> Revision {
-    generation << GENERATION_BITS
+    hash.0
 }
 
 /// Listens to what a node's replica applies, for as long as its process lives.
@@ -306,15 +444,11 @@ pub(crate) async fn tap(
 async fn tap_foundings(world: &World, node: &str, mut known: watch::Receiver<Option<Known>>) {
     loop {
         if let Some(Known { view, standing, .. }) = &*known.borrow_and_update() {
-            let begun = first_revision(standing.cluster.generation);
+            let generation = standing.cluster.generation;
+            let begun = first_revision(generation);
             if begun > 0 && view.revision() == begun {
-                let objects = view.range(WATCHED);
-                let founding = objects
-                    .filter_map(|(key, record)| {
-                        Some((key.strip_prefix(WATCHED)?.to_owned(), state(record)))
-                    })
-                    .collect();
-                match world.truth().found(node, begun, founding) {
+                let beginning = Beginning::of(view, generation);
+                match world.truth().begin(node, begun, beginning) {
                     Ok(true) => world.count("cluster: generation begun", 1),
                     Ok(false) => {}
                     Err(differs) => world.report_broken(differs.to_string()),
@@ -357,7 +491,11 @@ async fn tap_changes(
                     }
                     break;
                 }
-                Ok(Err(_)) => {}
+                Ok(Err(status)) => {
+                    if let Some(floor) = floor(&status.message) {
+                        world.truth().add_floor(floor);
+                    }
+                }
                 Err(_) => return,
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! Deliberately unable to do anything to a host: faults are asked for here and done by the driver (`cluster.rs`).
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
+use crate::calm::Calm;
 use crate::checkers::acknowledged::Acknowledged;
 use crate::coverage::{Coverage, Since};
 use crate::edges::{Bucket, Cuts, SimNetwork};
@@ -125,7 +126,6 @@ struct Inner {
     acknowledged: RefCell<Acknowledged>,
     writing: Cell<bool>,
     watching: Cell<bool>,
-    disturbed: RefCell<BTreeSet<String>>,
     workload_changes: Cell<bool>,
     storm: Cell<Storm>,
     ends: RefCell<Vec<(String, String)>>,
@@ -134,7 +134,7 @@ struct Inner {
     history: RefCell<History>,
     truth: RefCell<Truth>,
     elapsed: Cell<Duration>,
-    calm_since: Cell<Option<Duration>>,
+    calm: RefCell<Calm>,
     meter: RefCell<Meter>,
 }
 
@@ -173,7 +173,6 @@ impl World {
             acknowledged: RefCell::default(),
             writing: Cell::new(true),
             watching: Cell::new(true),
-            disturbed: RefCell::default(),
             workload_changes: Cell::new(false),
             storm: Cell::default(),
             ends: RefCell::default(),
@@ -182,7 +181,7 @@ impl World {
             history: RefCell::default(),
             truth: RefCell::default(),
             elapsed: Cell::default(),
-            calm_since: Cell::default(),
+            calm: RefCell::default(),
             meter: RefCell::default(),
         };
         Self {
@@ -404,6 +403,7 @@ impl World {
     /// A client was acknowledged a write.
     pub(crate) fn measure_write(&self, revision: u64) {
         let now = turmoil::sim_elapsed().unwrap_or_default();
+        self.inner.calm.borrow_mut().on_served(now);
         self.inner.meter.borrow_mut().on_acknowledged(now, revision);
     }
 
@@ -421,6 +421,7 @@ impl World {
     /// new generation.
     pub fn measure_recovery(&self) {
         let now = self.elapsed();
+        self.inner.calm.borrow_mut().enable(now);
         self.with_seen(|meter, seen| meter.on_recovery(now, seen));
     }
 
@@ -459,14 +460,14 @@ impl World {
         self.inner.elapsed.set(elapsed);
     }
 
-    /// A fault was done, or undone; the calm begins after the last.
-    pub(crate) fn stir(&self) {
-        self.inner.calm_since.set(Some(self.elapsed()));
+    /// A fault is done, or undone; the calm begins after the last.
+    pub(crate) fn stir(&self, now: Duration, fault: &Fault) {
+        self.inner.calm.borrow_mut().on_fault(now, fault);
     }
 
-    /// Since when nothing was done to the world; `None` if nothing ever was.
-    pub(crate) fn calm_since(&self) -> Option<Duration> {
-        self.inner.calm_since.get()
+    /// Since when nothing is done any more.
+    pub(crate) fn calm(&self) -> Ref<'_, Calm> {
+        self.inner.calm.borrow()
     }
 
     /// Tells the trace where everybody stands.
@@ -532,9 +533,10 @@ impl World {
         self.inner.watching.set(false);
     }
 
-    /// From now on containers on this machine may end, because the fault is its own.
+    /// Containers on this machine may end, because a fault is its own, until some time after the last one is over.
     pub fn disturb(&self, machine: &str) {
-        self.inner.disturbed.borrow_mut().insert(machine.to_owned());
+        let now = turmoil::sim_elapsed().unwrap_or_else(|| self.elapsed());
+        self.inner.calm.borrow_mut().disturb(now, machine);
     }
 
     /// From now on containers may end anywhere, because a client changes what is to run.
@@ -544,7 +546,7 @@ impl World {
 
     /// Whether a container may end on this machine.
     pub(crate) fn may_stop(&self, machine: &str) -> bool {
-        self.inner.workload_changes.get() || self.inner.disturbed.borrow().contains(machine)
+        self.inner.workload_changes.get() || self.calm().may_stop(self.elapsed(), machine)
     }
 
     /// A process ended itself.

@@ -140,6 +140,14 @@ impl RaftMetrics {
         (read(&self.commit), read(&self.applied))
     }
 
+    /// What the node's replica was when it was last looked at: its generation, the highest term known to it, the last entry
+    /// it had applied, and the store's revision then.
+    pub fn reached(&self) -> (u64, u64, u64, u64) {
+        let read = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
+        let (generation, term) = (read(&self.generation), read(&self.term));
+        (generation, term, read(&self.applied), read(&self.revision))
+    }
+
     /// Bytes of the watch history and of the log.
     pub fn held_bytes(&self) -> (u64, u64) {
         let read = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();

@@ -151,6 +151,7 @@ impl Witness {
             node,
             after: Some(after),
             lines: Vec::new(),
+            gone: None,
         };
         match client.watch(&path).await {
             Ok(lines) => self.read(lines, &mut leg).await,

@@ -66,3 +66,62 @@ fn is_wanted(view: &View, stop: &Stop) -> bool {
         && pod["metadata"]["deletionTimestamp"].is_null()
         && !ended
 }
+
+#[cfg(test)]
+mod tests {
+    use kagero::agent::PodRef;
+    use serde_json::json;
+
+    use super::super::made::{known, store};
+    use super::*;
+
+    fn stop(uid: &str) -> Stop {
+        Stop {
+            container: "c1".to_owned(),
+            pod: PodRef {
+                namespace: "default".to_owned(),
+                name: "web".to_owned(),
+                uid: uid.to_owned(),
+                unique: false,
+            },
+        }
+    }
+
+    /// What n1 knows, which leads, of a pod with this status and deletion.
+    fn knowing(phase: &str, deletion: Value) -> BTreeMap<String, Known> {
+        let pod = json!({
+            "metadata": { "uid": "1", "deletionTimestamp": deletion },
+            "status": { "phase": phase },
+        });
+        let with = store(&[("pods/default/web", &pod.to_string())]);
+        let stale = store(&[]);
+        // Who led an earlier term wants nothing of the kind; it does not matter.
+        BTreeMap::from([
+            ("n1".to_owned(), known(1, (7, true), &with)),
+            ("n2".to_owned(), known(2, (6, true), &stale)),
+        ])
+    }
+
+    fn why(stop: &Stop, may_stop: bool, known: &BTreeMap<String, Known>) -> &'static str {
+        check("n3", stop, may_stop, known).map_or_else(|killed| killed.why, |()| "")
+    }
+
+    #[test]
+    fn a_container_that_is_wanted_or_has_no_reason_to_end_is_found() {
+        let wanted = knowing("Running", Value::Null);
+        let quiet = "although nothing happened to that machine";
+        assert_eq!(why(&stop("1"), false, &wanted), quiet);
+        assert_eq!(why(&stop("1"), true, &wanted), "which the leader wants");
+        assert_eq!(why(&stop("2"), true, &wanted), "", "of a pod before");
+        assert_eq!(why(&stop("2"), false, &wanted), quiet);
+    }
+
+    #[test]
+    fn what_is_over_may_end_where_something_happened() {
+        let deleted = knowing("Running", json!("2026-11-22T00:00:00Z"));
+        let failed = knowing("Failed", Value::Null);
+        for known in [deleted, failed, BTreeMap::new()] {
+            assert_eq!(why(&stop("1"), true, &known), "");
+        }
+    }
+}

@@ -29,9 +29,64 @@ pub fn check(calm_since: Option<Duration>, whole_at: Duration) -> Result<(), Too
     Err(TooSlow { took })
 }
 
+/// From the last fault's end until a client is acknowledged a write. FIXME
+pub const SERVED_MAX: Duration = Duration::from_secs(15);
+
+/// Nobody was served for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no client's write was acknowledged for {took:?} after the last fault, which is more than {SERVED_MAX:?}"
+)]
+pub struct NotServed {
+    /// How long.
+    pub took: Duration,
+}
+
+/// Judges when clients were served again, given since when nothing stands against it; `now` if they are not yet.
+pub fn check_served(
+    able_since: Option<Duration>,
+    served: Option<Duration>,
+    now: Duration,
+) -> Result<(), NotServed> {
+    let Some(since) = able_since else {
+        return Ok(());
+    };
+    let took = served.unwrap_or(now).saturating_sub(since);
+    if took <= SERVED_MAX {
+        return Ok(());
+    }
+    Err(NotServed { took })
+}
+
+/// Within which of some times clients were served again; for the table of what happened.
+pub fn within(took: Duration) -> &'static str {
+    const TIMES: [(u64, &str); 5] = [
+        (250, "calm: served within 0.25 s"),
+        (1_000, "calm: served within 1 s"),
+        (3_000, "calm: served within 3 s"),
+        (6_000, "calm: served within 6 s"),
+        (10_000, "calm: served within 10 s"),
+    ];
+    let fits = |(millis, _): &&(u64, &str)| took <= Duration::from_millis(*millis);
+    let found = TIMES.iter().find(fits);
+    found.map_or("calm: served later", |(_, name)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_that_serves_too_late_is_found() {
+        let at = Duration::from_secs;
+        assert_eq!(check_served(None, None, at(500)), Ok(()));
+        assert_eq!(check_served(Some(at(40)), Some(at(55)), at(99)), Ok(()));
+        assert_eq!(check_served(Some(at(40)), None, at(55)), Ok(()));
+        let took = at(16);
+        let late = Err(NotServed { took });
+        assert_eq!(check_served(Some(at(40)), Some(at(56)), at(99)), late);
+        assert_eq!(check_served(Some(at(40)), None, at(56)), late);
+    }
 
     #[test]
     fn a_cluster_that_takes_too_long_is_found() {

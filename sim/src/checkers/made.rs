@@ -5,7 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kagero::store::{Event, Record, Revision};
+use kagero::actors::doors::Known;
+use kagero::actors::raft_peer::Standing;
+use kagero::raft::{ClusterId, PeerId, Role, Term};
+use kagero::store::{
+    Command, Event, Operation as StoreOperation, ProposalId, Record, Revision, Store, Transaction,
+};
 use serde_json::json;
 
 use crate::clients::contenders::{MARK, POOL};
@@ -29,7 +34,8 @@ pub(super) fn content(mark: &str) -> Content {
     }
 }
 
-fn record(revision: Revision, mark: &str) -> Record {
+/// An object as the store has it.
+pub(super) fn record(revision: Revision, mark: &str) -> Record {
     let Content { labels, data } = content(mark);
     let object = json!({ "metadata": { "labels": labels }, "data": data });
     Record {
@@ -85,4 +91,46 @@ pub(super) fn operation(
         request,
         answer,
     }
+}
+
+/// A store in which these were written, one a revision.
+pub(super) fn store(objects: &[(&str, &str)]) -> Store {
+    let mut store = Store::new();
+    for (sequence, (key, value)) in (1..).zip(objects) {
+        let put = StoreOperation::Put {
+            key: (*key).to_owned(),
+            value: Bytes::from((*value).to_owned()),
+        };
+        let applied = store.apply(&Command {
+            id: ProposalId {
+                origin: 1,
+                sequence,
+            },
+            time_ms: 0,
+            transaction: Transaction {
+                compare: Vec::new(),
+                operations: vec![put],
+            },
+        });
+        assert_eq!(applied.events.len(), 1, "each is a change");
+    }
+    store
+}
+
+/// What a node knows that has this store, in this term, as a leader or not.
+pub(super) fn known(id: u64, (term, leads): (Term, bool), store: &Store) -> Known {
+    let standing = Standing {
+        cluster: ClusterId {
+            id: 7,
+            generation: 0,
+        },
+        id: PeerId(id),
+        role: if leads { Role::Leader } else { Role::Follower },
+        term,
+        leader: None,
+        configuration: Arc::default(),
+        leads,
+    };
+    let view = store.view();
+    Known { view, standing }
 }

@@ -6,8 +6,10 @@
 pub mod acknowledged;
 pub mod bounded;
 pub mod clusters;
+pub mod compacted;
 pub mod containers;
 pub mod ends;
+pub mod foundings;
 pub mod leaders;
 pub mod linearizable;
 pub mod liveness;
@@ -20,6 +22,7 @@ pub mod second_opinion;
 pub mod unique;
 pub mod watches;
 
+use crate::beginnings::Reach;
 use crate::history::History;
 use crate::truth::Truth;
 use crate::world::World;
@@ -81,17 +84,18 @@ pub(crate) fn judge_history(
     count: impl Fn(&str, u64),
 ) -> Result<(), Box<dyn std::error::Error>> {
     linearizable::check(&history.operations, truth)?;
-    let unknown = if truth.foundings().is_empty() {
+    let opinions = if truth.foundings().is_empty() {
         second_opinion::check(&history.operations, truth)?
     } else {
         // It knows of one register an object, that nothing turns back.
         count("judged: over a change of generations", 1);
-        0
+        second_opinion::Opinions::default()
     };
     let lines = watches::check(&history.chains, truth)?;
     count("judged: requests", history.operations.len() as u64);
     count("judged: watch lines", lines as u64);
-    count("judged: objects without a second opinion", unknown as u64);
+    count("judged: objects with a second opinion", opinions.given);
+    count("judged: objects without a second opinion", opinions.none);
     Ok(())
 }
 
@@ -110,6 +114,16 @@ impl Checks {
                 self.leaders.look(known)?;
                 self.ends.look(known);
                 self.revisions.look(node, known)?;
+                let (generation, term, applied, revision) = process.figures.reached();
+                let mut truth = world.truth();
+                truth.reach(Reach {
+                    generation,
+                    term,
+                    applied,
+                    revision,
+                });
+                truth.hold(known.standing.id, known.view.revision());
+                drop(truth);
                 for step in self.membership.look(&known.standing)? {
                     world.count(step, 1);
                 }
@@ -120,9 +134,15 @@ impl Checks {
             })();
         });
         looked?;
-        for (machine, reason) in world.take_ends() {
-            world.count("process: ended itself", 1);
-            self.ends.check(&machine, &reason)?;
+        let incarnations = world.incarnations();
+        for id in incarnations.values() {
+            self.ends.look_at_process(*id);
+        }
+        for (machine, said) in world.take_ends() {
+            let id = incarnations.get(&machine);
+            let id = id.expect("it counts as running until the driver has started the next");
+            let reason = self.ends.check(&machine, *id, &said)?;
+            world.count(reason.name(), 1);
         }
         for seen in self.unique.look(world)? {
             world.count(seen, 1);

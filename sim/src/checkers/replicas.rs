@@ -35,3 +35,31 @@ pub fn check(known: &BTreeMap<String, Known>) -> Result<(), Diverged> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{known, store};
+    use super::*;
+
+    #[test]
+    fn replicas_that_differ_at_one_revision_are_found() {
+        let follower = |id, objects| known(id, (1, false), &store(objects));
+        let all = |third| {
+            BTreeMap::from([
+                ("n1".to_owned(), follower(1, &[("a", "1"), ("b", "2")])),
+                ("n2".to_owned(), follower(2, &[("a", "1")])),
+                ("n3".to_owned(), third),
+            ])
+        };
+        let good = all(follower(3, &[("a", "1"), ("b", "2")]));
+        assert_eq!(check(&good), Ok(()), "one is behind");
+        let value = check(&all(follower(3, &[("a", "1"), ("b", "3")])));
+        let key = check(&all(follower(3, &[("a", "1"), ("c", "2")])));
+        for diverged in [value, key] {
+            let Diverged { revision, digests } = diverged.expect_err("they differ");
+            assert_eq!(revision, 2);
+            let names: Vec<&str> = digests.keys().map(String::as_str).collect();
+            assert_eq!(names, ["n1", "n3"]);
+        }
+    }
+}

@@ -110,14 +110,23 @@ fn follow(was: &State, request: &Request, answer: &Answer) -> Option<State> {
     possible.then_some(next)
 }
 
-/// Asks for the second opinion on all objects; gives of how many it has none.
-pub fn check(operations: &[Operation], truth: &Truth) -> Result<usize, NoOrder> {
+/// Of how many objects there is a second opinion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opinions {
+    /// An order was found.
+    pub given: u64,
+    /// The search took too long.
+    pub none: u64,
+}
+
+/// Asks for the second opinion on all objects.
+pub fn check(operations: &[Operation], truth: &Truth) -> Result<Opinions, NoOrder> {
     let names: BTreeSet<&str> = operations
         .iter()
         .map(|operation| operation.name.as_str())
         .filter(|name| !name.is_empty())
         .collect();
-    let mut undecided = 0;
+    let mut opinions = Opinions::default();
     for name in names {
         let requests: Vec<&Operation> = operations
             .iter()
@@ -128,8 +137,8 @@ pub fn check(operations: &[Operation], truth: &Truth) -> Result<usize, NoOrder> 
             .filter_map(|operation| searched(operation, truth))
             .collect();
         match check_operations_timeout(&searched, PATIENCE) {
-            CheckResult::Ok => {}
-            CheckResult::Unknown => undecided += 1,
+            CheckResult::Ok => opinions.given += 1,
+            CheckResult::Unknown => opinions.none += 1,
             CheckResult::Illegal => {
                 return Err(NoOrder {
                     name: name.to_owned(),
@@ -138,7 +147,7 @@ pub fn check(operations: &[Operation], truth: &Truth) -> Result<usize, NoOrder> 
             }
         }
     }
-    Ok(undecided)
+    Ok(opinions)
 }
 
 fn concerns_all(operation: &Operation) -> bool {

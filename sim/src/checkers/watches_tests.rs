@@ -41,7 +41,12 @@ fn all() -> Vec<Line> {
 
 fn leg(after: Option<Revision>, lines: Vec<Line>) -> Leg {
     let node = "n1".to_owned();
-    Leg { node, after, lines }
+    Leg {
+        node,
+        after,
+        lines,
+        gone: None,
+    }
 }
 
 fn judged(selector: Option<&str>, legs: Vec<Leg>) -> Option<Promise> {

@@ -128,6 +128,7 @@ impl<W: Ground> Watcher<W> {
             node,
             after: self.position,
             lines: Vec::new(),
+            gone: None,
         };
         let from = self.position.map_or_else(
             || "sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(),
@@ -140,7 +141,8 @@ impl<W: Ground> Watcher<W> {
         );
         let end = match client.watch(&path).await {
             Ok(lines) => self.read(lines, &mut leg).await,
-            Err(error) => self.refused(error.code()),
+            Err(error) if error.code() == Some(410) => self.refused(&error.to_string(), &mut leg),
+            Err(_) => End::Left,
         };
         self.world.count("watch: connections", 1);
         // Whoever did not get all initial objects knows nothing to go on from.
@@ -152,11 +154,10 @@ impl<W: Ground> Watcher<W> {
         (leg, end)
     }
 
-    fn refused(&self, code: Option<u16>) -> End {
-        if code != Some(410) {
-            return End::Left;
-        }
+    /// The message ends with the oldest revision to go on from, in brackets.
+    fn refused(&self, message: &str, leg: &mut Leg) -> End {
         self.world.count("watch: 410 Gone", 1);
+        leg.gone = Some(floor(message).unwrap_or_default());
         End::Lost
     }
 
@@ -169,8 +170,12 @@ impl<W: Ground> Watcher<W> {
                 Ok(Some(event)) => {
                     heard = Instant::now();
                     if event["type"] == "ERROR" {
-                        let code = event["object"]["code"].as_u64();
-                        return self.refused(code.and_then(|code| code.try_into().ok()));
+                        let status = &event["object"];
+                        if status["code"] != 410 {
+                            return End::Left;
+                        }
+                        let message = status["message"].as_str().unwrap_or_default();
+                        return self.refused(message, leg);
                     }
                     self.take(&event, leg);
                 }
@@ -212,6 +217,12 @@ impl<W: Ground> Watcher<W> {
             history.positions.insert(self.number, position);
         }
     }
+}
+
+/// The revision after which a server that refuses with 410 Gone still knows every change, if it says so.
+pub(crate) fn floor(message: &str) -> Option<Revision> {
+    let (_, last) = message.rsplit_once('(')?;
+    last.split_once(')')?.0.parse().ok()
 }
 
 pub(crate) fn line(event: &Value) -> Option<Line> {

@@ -11,6 +11,7 @@ use kagero::store::Revision;
 use super::everything_lost::{newest, restored};
 use super::steps::{formed, recover};
 use super::until;
+use crate::checkers::foundings;
 use crate::world::{Fault, Plan, World};
 
 pub(super) const COVERS: &[&str] = &[
@@ -81,14 +82,16 @@ pub(super) async fn play(world: World) -> turmoil::Result {
 
 /// The operator has the latecomer go on; the others' next processes are proof enough of what became of them.
 async fn recover_late(world: &World) -> turmoil::Result {
-    let known = world.known();
-    let revision = known.get(LATE).ok_or("it holds nothing")?.view.revision();
     world.measure_recovery();
-    world.acknowledged().forgive(revision, FIRST);
     // The store of the claims is out of order now and then: the operator asks again.
     until(world, "a recovery", async || {
         recover(world, LATE, &[]).await.ok()
     })
     .await;
+    let kept = until(world, "the generation's record", async || {
+        foundings::kept(&world.truth())
+    })
+    .await?;
+    world.acknowledged().forgive(kept, FIRST);
     Ok(())
 }
