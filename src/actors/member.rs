@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::SpawnHandle;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
@@ -43,6 +44,8 @@ pub(super) struct Member {
     pub(super) applied_term: Term,
     /// It began a generation, and nobody was told yet: whoever watches must begin anew.
     pub(super) begun: bool,
+    /// A snapshot for another member is being encoded.
+    pub(super) encoding: Option<SpawnHandle>,
 }
 
 /// What a new generation begins with, beside the log that won.
@@ -105,6 +108,7 @@ impl Member {
             applied: 0,
             applied_term: 0,
             begun: false,
+            encoding: None,
         }
     }
 
@@ -156,6 +160,7 @@ impl Member {
             leading: None,
             told: None,
             begun: true,
+            encoding: None,
             // Proposals go on being numbered: the store remembers the last generation's.
             ..self
         }
@@ -213,6 +218,9 @@ impl Member {
 
     /// Replaces the state by a snapshot's. A snapshot that cannot be read stops the process: its sender's state and
     /// this program's understanding of it differ, and going on would diverge.
+    ///
+    /// In one go, unlike its encoding: what the core hands out next is applied to it, and would have to wait. It holds up
+    /// one that learns, or a voter that was away for long; if a leader needs its voice meanwhile, an election goes by, once.
     pub(super) fn restore(&mut self, snapshot: &Snapshot) {
         self.store = match Store::restore(&snapshot.data) {
             Ok(store) => store,

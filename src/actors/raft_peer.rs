@@ -30,6 +30,7 @@ use survivor::Promise;
 
 pub mod archived;
 mod batch;
+pub mod image;
 pub mod resting;
 pub mod survivor;
 pub mod transfer;
@@ -266,7 +267,7 @@ impl RaftPeer {
         let wait = wait.max(Duration::from_millis(1));
         self.timer = Some(ctx.run_later(wait, |peer, ctx| {
             if !peer.resting {
-                peer.step(Input::Tick);
+                peer.step(Input::Tick, ctx);
             }
             peer.arm(ctx);
         }));
@@ -285,7 +286,11 @@ impl Actor for RaftPeer {
 impl Handler<TakePart> for RaftPeer {
     type Result = bool;
 
-    fn handle(&mut self, TakePart { cluster, founding }: TakePart, _: &mut Self::Context) -> bool {
+    fn handle(
+        &mut self,
+        TakePart { cluster, founding }: TakePart,
+        ctx: &mut Self::Context,
+    ) -> bool {
         if self.has_promised_more(cluster) {
             return false;
         }
@@ -306,7 +311,7 @@ impl Handler<TakePart> for RaftPeer {
         self.inherit(&mut member);
         self.member = Some(member);
         tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");
-        self.step(Input::Tick);
+        self.step(Input::Tick, ctx);
         true
     }
 }
@@ -325,7 +330,7 @@ impl Handler<PeerGone> for RaftPeer {
     type Result = ();
 
     fn handle(&mut self, PeerGone(peer): PeerGone, ctx: &mut Self::Context) {
-        self.step(Input::Unreachable(peer));
+        self.step(Input::Unreachable(peer), ctx);
         // The core may want to stand for election much sooner now.
         self.arm(ctx);
     }
@@ -414,13 +419,17 @@ impl Handler<ReadIndex> for RaftPeer {
 impl Handler<Reconfigure> for RaftPeer {
     type Result = LocalBoxFuture<'static, Result<(), Rejected>>;
 
-    fn handle(&mut self, Reconfigure(change): Reconfigure, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        Reconfigure(change): Reconfigure,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         let Some(member) = &mut self.member else {
             return Box::pin(async { Err(Rejected::NotLeader { leader: None }) });
         };
         let (answer, receiver) = oneshot::channel();
         let tag = member.tag(Pending::Reconfigure(answer));
-        self.step(Input::Reconfigure(tag, change));
+        self.step(Input::Reconfigure(tag, change), ctx);
         Box::pin(async move {
             receiver
                 .await
@@ -460,7 +469,7 @@ impl Handler<GetHistory> for RaftPeer {
 impl RaftPeer {
     /// Performs the core's output, in the order its documentation demands. The figures are taken with every tick and
     /// change of role, which is more often than anybody reads them.
-    fn perform(&mut self, ready: Ready, ticked: bool) {
+    fn perform(&mut self, ready: Ready, ticked: bool, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         let Some(member) = &mut self.member else {
             return;
@@ -509,7 +518,7 @@ impl RaftPeer {
             self.publish(events, restored);
         }
         if ready.snapshot_wanted {
-            self.give_snapshot();
+            self.make_image(ctx);
         }
     }
 
@@ -560,14 +569,6 @@ impl RaftPeer {
                 });
             }
         }
-    }
-
-    /// Answers the core's wish for a snapshot of the applied state.
-    fn give_snapshot(&mut self) {
-        let Some(member) = &self.member else { return };
-        let (index, data) = (member.applied, member.store.snapshot().encode());
-        tracing::debug!(index, bytes = data.len(), "snapshot for a lagging member");
-        self.step(Input::Snapshot { index, data });
     }
 }
 

@@ -19,6 +19,7 @@ use super::claimant::{Claimant, NotOurs};
 use super::messages::{Applied, BecameLeader, LostLeadership, SnapshotStatus, Submit};
 use super::metrics::registered;
 use super::raft_peer::archived::{TakeSnapshot, Taken};
+use super::raft_peer::image::encode;
 use crate::control::{EventSource, Level, event};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -32,8 +33,6 @@ const FIRST_MS: u64 = 5_000;
 const AGAIN_MS: u64 = 1_000;
 /// … up to this.
 const AGAIN_MS_MAX: u64 = 60_000;
-/// Encoded without a pause: some milliseconds at some 100 MB/s.
-const PIECE_BYTES: usize = 256 << 10;
 /// A namespace that every cluster has: events about the whole cluster are about it.
 const ABOUT: &str = "kube-system";
 
@@ -299,11 +298,7 @@ impl Saving {
             time_ms: self.at.as_millisecond(),
             node: self.claimant.contact.name.clone(),
         };
-        let mut encoder = snapshot.encoder();
-        while encoder.advance(PIECE_BYTES) {
-            tokio::task::yield_now().await;
-        }
-        let body = encoder.finish();
+        let body = encode(snapshot).await;
         let bytes = body.len();
         self.claimant.archive.save(&header, body).await?;
         // What is kept too long costs money and harms nothing: this snapshot is saved.

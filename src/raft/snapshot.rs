@@ -87,7 +87,10 @@ impl Raft {
         }
         leadership.image = image.filter(|_| held);
         if wanted && leadership.may_ask_image(now) {
-            leadership.image_asked = Some((self.log.commit(), now));
+            // One that is asked for again may be on its way since: it is of the first index at least.
+            let asked = leadership.image_asked.map(|(index, _)| index);
+            let index = asked.unwrap_or_else(|| self.log.commit());
+            leadership.image_asked = Some((index, now));
             self.out.ready.snapshot_wanted = true;
         }
         if !wanted {
@@ -248,5 +251,85 @@ fn cut(image: &Snapshot, offset: usize, bytes: usize) -> Chunk {
         total: image.data.len() as u64,
         offset: offset as u64,
         data: image.data.slice(offset..end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::super::types::{Change, ClusterId, Envelope, Input, Ready, Role, Start};
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId {
+        id: 7,
+        generation: 0,
+    };
+    const LEADER: PeerId = PeerId(1);
+    const LEARNER: PeerId = PeerId(2);
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Leads alone, and keeps next to nothing of its log.
+    fn leader() -> Raft {
+        let config = Config {
+            log_entries_kept: 2,
+            ..Config::default()
+        };
+        let founding = Configuration {
+            voters: [LEADER].into(),
+            contacts: [(LEADER, Bytes::new())].into(),
+            ..Configuration::default()
+        };
+        let start = Start::Bootstrap(founding);
+        let entropy = StdRng::seed_from_u64(1);
+        let mut raft = Raft::new(config, LEADER, CLUSTER, start, at(0), entropy);
+        raft.step(Input::Tick, at(0));
+        assert_eq!(raft.role(), Role::Leader);
+        let change = Change::AddLearner(LEARNER, Bytes::new());
+        raft.step(Input::Reconfigure(1, change), at(0));
+        raft
+    }
+
+    /// The learner says that it has nothing; a write follows.
+    fn ask(raft: &mut Raft, now: Duration) -> bool {
+        let refusal = Envelope {
+            cluster: CLUSTER,
+            from: LEARNER,
+            to: LEADER,
+            term: raft.term(),
+            message: Message::AppendRefused {
+                prev: raft.log().base() + 1,
+                hint: 0,
+                hint_term: 0,
+                round: 0,
+            },
+        };
+        let Ready {
+            snapshot_wanted, ..
+        } = raft.step(Input::Message(refusal), now);
+        raft.step(Input::Propose(2, vec![Bytes::from_static(b"x")]), now);
+        snapshot_wanted
+    }
+
+    /// To encode a large state may take longer than the core waits before it asks again.
+    #[test]
+    fn what_is_asked_for_twice_may_be_as_old_as_the_first_time() {
+        let mut raft = leader();
+        let asked = raft.log().commit();
+        assert!(ask(&mut raft, at(0)));
+        let again = (1..=300).filter(|round| {
+            let ticked = raft.step(Input::Tick, at(round * 50));
+            ask(&mut raft, at(round * 50)) | ticked.snapshot_wanted
+        });
+        assert_eq!(again.count(), 1, "after 10 s");
+        let data = Bytes::from_static(b"state");
+        let given = raft.step(Input::Snapshot { index: asked, data }, at(15_000));
+        let sent = |envelope: &Envelope| matches!(&envelope.message, Message::Chunk(chunk) if chunk.index == asked);
+        assert!(given.messages.iter().any(sent), "{given:?}");
+        assert!(!given.snapshot_wanted);
     }
 }

@@ -82,7 +82,7 @@ impl Handler<Refound> for RaftPeer {
         self.member = Some(member);
         tracing::warn!(generation, revision, "begins a generation from the archive");
         // Alone, it elects itself at once.
-        self.step(Input::Tick);
+        self.step(Input::Tick, ctx);
         self.arm(ctx);
     }
 }

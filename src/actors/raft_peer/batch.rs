@@ -31,10 +31,10 @@ pub(super) struct Proposals {
 
 impl RaftPeer {
     /// Steps the core, first with what waits, and performs what it returns.
-    pub(super) fn step(&mut self, input: Input) {
+    pub(super) fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
         self.seal_proposals();
         self.inputs.push(input);
-        self.step_inputs();
+        self.step_inputs(ctx);
     }
 
     /// Steps the core soon, together with what else has come by then.
@@ -78,7 +78,7 @@ impl RaftPeer {
         self.proposals = Proposals::default();
     }
 
-    fn step_inputs(&mut self) {
+    fn step_inputs(&mut self, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         let inputs = std::mem::take(&mut self.inputs);
         let ticked = inputs.iter().any(|input| matches!(input, Input::Tick));
@@ -89,12 +89,12 @@ impl RaftPeer {
             };
             let ready = member.raft.step(input, now);
             if let Some(mut first) = all.append(ready) {
-                // To give a snapshot is another step, which must not come before the rest of these is performed.
+                // The snapshot is to be of the state after all of these.
                 all.snapshot_wanted |= std::mem::take(&mut first.snapshot_wanted);
-                self.perform(first, false);
+                self.perform(first, false, ctx);
             }
         }
-        self.perform(all, ticked);
+        self.perform(all, ticked, ctx);
         self.wake_for_a_leader();
     }
 }
@@ -102,8 +102,8 @@ impl RaftPeer {
 impl Handler<Flush> for RaftPeer {
     type Result = ();
 
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) {
         self.seal_proposals();
-        self.step_inputs();
+        self.step_inputs(ctx);
     }
 }

