@@ -25,6 +25,10 @@ const UNHEARD_MAX: Duration = Duration::from_secs(8);
 /// Two faults of a machine so close to each other may count as one silence.
 const BREATH: Duration = Duration::from_secs(10);
 
+/// A pause comes so long after another fault of its machine at least: a node that can do nothing between two pauses stands
+/// still for longer than the 11 s that README allows for.
+const PAUSE_REST: Duration = Duration::from_secs(1);
+
 /// A machine whose time has come is taken away as soon as it is safe; looked at this often.
 const EVICT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -107,7 +111,7 @@ impl Injector {
             .due
             .pop_if(|next| self.began + millis(next.at_ms) <= now)
         {
-            if !self.rolling.take(now, &next, self.due.iter().rev()) {
+            if !self.rolling.take(now, &next) {
                 self.waiting.push(next);
             }
         }
@@ -122,7 +126,7 @@ impl Injector {
         let mut at = 0;
         while at < self.waiting.len() {
             let planned = self.waiting[at];
-            if let Some(hit) = self.victims(&planned, world) {
+            if let Some(hit) = self.victims(&planned, now, world) {
                 self.waiting.remove(at);
                 return Some(self.begin(&planned, hit, now, world));
             }
@@ -137,14 +141,17 @@ impl Injector {
     }
 
     /// Whom a fault is meant for, if they may have it now.
-    fn victims(&self, planned: &Planned, world: &World) -> Option<Hit> {
+    fn victims(&self, planned: &Planned, now: Duration, world: &World) -> Option<Hit> {
         let mut found = find(planned.target, world);
         match planned.fault {
             Fault::Split => self.parted(found, world),
             Fault::Link => self.linked(found, world),
             fault => {
                 let machine = found.pop().filter(|_| found.is_empty())?;
-                let may = self.may_have(fault, &machine, world);
+                let over = self.heard_again.get(&machine);
+                let rested = over.is_none_or(|over| *over + PAUSE_REST <= now);
+                let may = fault != Fault::Pause || rested;
+                let may = may && self.may_have(fault, &machine, world);
                 may.then(|| Hit::one(fault, machine))
             }
         }
@@ -190,7 +197,7 @@ impl Injector {
     /// The next turn of a rolling upgrade.
     fn turn(&mut self, now: Duration, world: &World) -> Option<Turn> {
         let mut rolling = std::mem::take(&mut self.rolling);
-        let turn = rolling.next(now, world, |machine| {
+        let turn = rolling.next(now, world, self.due.iter().rev(), |machine| {
             self.may_have(Fault::Restart, machine, world)
         });
         self.rolling = rolling;

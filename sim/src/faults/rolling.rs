@@ -22,7 +22,9 @@ const READY_MAX: Duration = Duration::from_secs(15);
 /// A machine whose turn has come and that may not be restarted is left out after this time.
 const WAIT: Duration = Duration::from_secs(8);
 
-/// The restarts of rolling upgrades. One that begins while another goes on joins it.
+/// The restarts of rolling upgrades, one after the other.
+///
+/// Invariant: while somebody is left there is a turn, or will be.
 #[derive(Debug, Default)]
 pub struct Rolling {
     /// Restarts whose time has come, with that time.
@@ -30,7 +32,7 @@ pub struct Rolling {
     /// Who has not had a turn, in the schedule's order.
     left: Vec<String>,
     before: Option<Restarted>,
-    /// Whether whoever came before was.
+    /// Whether whoever came before in this upgrade was Ready when it was waited for no more.
     was_ready: bool,
     /// Since when whoever came before is no reason to wait.
     free: Duration,
@@ -68,37 +70,42 @@ impl Rolling {
         self.turns.is_empty()
     }
 
-    /// Takes a restart whose time has come, if it is part of an upgrade. `later` are the faults to come, in order: who else
-    /// takes part, up to whom the next upgrade begins with.
-    pub fn take<'a>(
-        &mut self,
-        now: Duration,
-        planned: &Planned,
-        later: impl Iterator<Item = &'a Planned>,
-    ) -> bool {
-        let Some(machine) = takes_part(planned) else {
-            return false;
-        };
-        if self.left.len() <= self.turns.len() {
-            let mut seen: BTreeSet<String> = self.left.iter().cloned().collect();
-            let all = std::iter::once(machine).chain(later.filter_map(takes_part));
-            let fresh = all.take_while(|machine| seen.insert(machine.clone()));
-            self.left.extend(fresh.collect::<Vec<_>>());
+    /// Takes a restart whose time has come, if it is part of an upgrade.
+    pub fn take(&mut self, now: Duration, planned: &Planned) -> bool {
+        let takes = takes_part(planned).is_some();
+        if takes {
+            self.turns.push_back((now, *planned));
         }
-        self.turns.push_back((now, *planned));
-        true
+        takes
     }
 
-    /// What becomes of the next turn, if anything does now. `may` says whether a machine may be restarted.
-    pub fn next(
+    /// An upgrade begins: whoever has a turn takes part, up to whom the next upgrade begins with.
+    fn gather<'a>(&mut self, later: impl Iterator<Item = &'a Planned>) {
+        let mut seen = BTreeSet::new();
+        let turns = self.turns.iter();
+        let turns = turns.filter_map(|(_, planned)| takes_part(planned));
+        let all = turns.chain(later.filter_map(takes_part));
+        self.left = all
+            .take_while(|machine| seen.insert(machine.clone()))
+            .collect();
+    }
+
+    /// What becomes of the next turn, if anything does now. `later` are the faults to come, in order; `may` says whether a
+    /// machine may be restarted.
+    pub fn next<'a>(
         &mut self,
         now: Duration,
         world: &World,
+        later: impl Iterator<Item = &'a Planned>,
         may: impl Fn(&str) -> bool,
     ) -> Option<Turn> {
         let (came, planned) = *self.turns.front()?;
         if !self.look_back(now, world) {
             return None;
+        }
+        if self.left.is_empty() {
+            self.gather(later);
+            self.was_ready = false;
         }
         let first = first(&self.left, |machine| part(machine, world));
         match first {
@@ -119,10 +126,9 @@ impl Rolling {
                 Some(Turn::Restart(planned, machine))
             }
             first if now >= came.max(self.free) + WAIT => {
-                if !self.left.is_empty() {
-                    self.left.remove(first.map_or(0, |(at, _)| at));
-                }
+                self.left.remove(first.map_or(0, |(at, _)| at));
                 self.turns.pop_front();
+                self.free = now;
                 Some(Turn::LeftOut(planned))
             }
             _ => None,
@@ -153,7 +159,7 @@ fn is_ready_again(before: &Restarted, world: &World) -> bool {
     };
     let mut ready = false;
     world.for_each_known(|name, known, _| {
-        let key = format!("nodes/{}", before.machine);
+        let key = format!("nodes//{}", before.machine);
         let record = known.view.get(&key).filter(|_| name == leader);
         let node = record.and_then(|record| serde_json::from_slice::<Value>(&record.value).ok());
         ready |= node.is_some_and(|node| {
@@ -182,10 +188,11 @@ mod tests {
         let schedule: Schedule = schedule.parse().unwrap();
         let faults = schedule.faults();
         let mut rolling = Rolling::default();
-        for (at, planned) in faults[..first].iter().enumerate() {
+        for planned in &faults[..first] {
             let time = Duration::from_millis(planned.at_ms);
-            assert!(rolling.take(time, planned, faults[at + 1..].iter()));
+            assert!(rolling.take(time, planned));
         }
+        rolling.gather(faults[first..].iter());
         rolling
     }
 
@@ -196,7 +203,7 @@ mod tests {
         assert_eq!(taken(schedule, 1).left, ["n3", "n1", "n2"]);
         assert_eq!(taken(schedule, 2).turns.len(), 2);
         let other: Schedule = "0 restart machine:1 0 join-storm".parse().unwrap();
-        assert!(!Rolling::default().take(Duration::ZERO, &other.faults()[0], [].iter()));
+        assert!(!Rolling::default().take(Duration::ZERO, &other.faults()[0]));
     }
 
     #[test]
@@ -228,9 +235,9 @@ mod tests {
         let world = World::new(&Plan::of(1, 3), &Trace::none());
         let mut rolling = taken("0 restart machine:3 0 rolling", 1);
         let may = |_: &str| true;
-        assert_eq!(rolling.next(Duration::ZERO, &world, may), None);
+        assert_eq!(rolling.next(Duration::ZERO, &world, [].iter(), may), None);
         assert!(!rolling.is_over());
-        let turn = rolling.next(WAIT, &world, may);
+        let turn = rolling.next(WAIT, &world, [].iter(), may);
         assert!(matches!(turn, Some(Turn::LeftOut(_))), "{turn:?}");
         assert!(rolling.is_over());
     }
