@@ -2,8 +2,8 @@
 //! judged.
 //!
 //! Each node's own published events are tapped where its API's watches begin, below HTTP. Whatever a majority committed is
-//! applied one by one by some replica, so the union over all replicas has no gap; where one is there all the same
-//! (everybody who applied it died at once), [`Truth::gaps`] names it and the checkers judge nothing that touches it.
+//! applied one by one by some replica, so the union over all replicas has no gap; where one is there all the same,
+//! [`Truth::gaps`] names it and the run fails, because nothing that touches it can be judged.
 //!
 //! A generation that begins with a survivor's state or a snapshot goes on from there, whatever the one before it did later:
 //! its founding state stands in the history like a change of everything ([`Truth::foundings`]).

