@@ -11,7 +11,8 @@ use kagero::actors::doors::Known;
 use kagero::actors::manifests::Manifest;
 use kagero::actors::metrics::RaftMetrics;
 use kagero::cli::client::Client;
-use kagero::raft::PeerId;
+use kagero::raft::{Config, PeerId};
+use kagero::store::HistoryBounds;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
@@ -59,6 +60,10 @@ pub struct Plan {
     pub auto_recover: bool,
     /// Whether a client writes during outages, so that their ends are measured exactly.
     pub probed: bool,
+    /// The bounds and times of every node's consensus.
+    pub consensus: Config,
+    /// How much every node keeps for watches that begin in the past.
+    pub watch_history: HistoryBounds,
 }
 
 impl Plan {
@@ -76,6 +81,8 @@ impl Plan {
             cloud_tells: false,
             auto_recover: false,
             probed: false,
+            consensus: Config::default(),
+            watch_history: HistoryBounds::default(),
         }
     }
 
@@ -299,6 +306,17 @@ impl World {
             .map(|(_, times)| times)
             .sum();
         living + self.coverage().of(&format!("raft: {wanted}"))
+    }
+
+    /// Whether a node's process has all of its history from changes that it applied, and none from a snapshot.
+    pub(crate) fn was_never_restored(&self, node: &str) -> bool {
+        let processes = self.inner.processes.borrow();
+        let events = processes.get(node).map(|process| process.figures.events());
+        let installed = |events: Vec<(&str, u64)>| {
+            let mut events = events.into_iter();
+            events.any(|(event, times)| event == "snapshot_installed" && times > 0)
+        };
+        events.is_some_and(|events| !installed(events))
     }
 
     /// Keeps what all living processes counted. To be called once, at the end.

@@ -123,7 +123,7 @@ impl Store {
         if self.view.revision() < revision {
             self.view.advance(revision);
         }
-        self.history = History::after(revision);
+        self.history.restart_after(revision);
         revision
     }
 

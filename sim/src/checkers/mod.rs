@@ -20,6 +20,7 @@ pub mod second_opinion;
 pub mod unique;
 pub mod watches;
 
+use self::bounded::Bounds;
 use crate::history::History;
 use crate::truth::Truth;
 use crate::world::World;
@@ -114,7 +115,8 @@ impl Checks {
                     world.count(step, 1);
                 }
                 if weigh {
-                    bounded::check(node, process.figures.held_bytes())?;
+                    let held = process.figures.held_bytes();
+                    bounded::check(node, held, &Bounds::of(world.plan(), known))?;
                 }
                 Ok(())
             })();

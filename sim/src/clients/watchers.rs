@@ -140,7 +140,7 @@ impl<W: Ground> Watcher<W> {
         );
         let end = match client.watch(&path).await {
             Ok(lines) => self.read(lines, &mut leg).await,
-            Err(error) => self.refused(error.code()),
+            Err(error) => self.refused(error.code(), &leg.node),
         };
         self.world.count("watch: connections", 1);
         // Whoever did not get all initial objects knows nothing to go on from.
@@ -152,11 +152,15 @@ impl<W: Ground> Watcher<W> {
         (leg, end)
     }
 
-    fn refused(&self, code: Option<u16>) -> End {
+    fn refused(&self, code: Option<u16>, node: &str) -> End {
         if code != Some(410) {
             return End::Left;
         }
         self.world.count("watch: 410 Gone", 1);
+        // It once knew all: what it no longer knows, it dropped for the bounds of its history.
+        let dropped = self.world.was_never_restored(node);
+        self.world
+            .count("watch: 410 from a floor of history", u64::from(dropped));
         End::Lost
     }
 
@@ -170,7 +174,8 @@ impl<W: Ground> Watcher<W> {
                     heard = Instant::now();
                     if event["type"] == "ERROR" {
                         let code = event["object"]["code"].as_u64();
-                        return self.refused(code.and_then(|code| code.try_into().ok()));
+                        let code = code.and_then(|code| code.try_into().ok());
+                        return self.refused(code, &leg.node);
                     }
                     self.take(&event, leg);
                 }
