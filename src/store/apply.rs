@@ -217,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_keeps_the_bounds_of_its_history() {
+        let bounds = HistoryBounds {
+            events_max: 1,
+            ..HistoryBounds::default()
+        };
+        let mut store = Store::new().with_history(bounds);
+        store.begin_generation(3, &[]);
+        store.apply(&command(1, "a"));
+        store.apply(&command(2, "b"));
+        assert_eq!(store.usage().history_events, 1);
+    }
+
+    #[test]
     fn a_generation_never_takes_revisions_back_and_survives_a_snapshot() {
         let mut store = Store::new();
         store.begin_generation(2, &[]);

@@ -110,9 +110,10 @@ mod tests {
         let mut made = made();
         made.config.inflight_messages_max = 1;
         let one = Made::sent(made.raft.clone(), 2, Message::TimeoutNow);
-        made.ready.messages = vec![one.ready.messages[0].clone(); 20];
+        // Four members it has contacts of, itself counted once more, and as many windows of five.
+        made.ready.messages = vec![one.ready.messages[0].clone(); 25];
         assert_eq!(check(&made.step()), Ok(()));
         made.ready.messages.push(one.ready.messages[0].clone());
-        assert!(refusal(check(&made.step())).contains("sent 21 messages"));
+        assert!(refusal(check(&made.step())).contains("sent 26 messages"));
     }
 }
