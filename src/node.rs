@@ -48,6 +48,7 @@ use crate::env::Env;
 use crate::env::network::Listener;
 use crate::http;
 use crate::raft::{self, ClusterId, PeerId, Role};
+use crate::store::HistoryBounds;
 
 mod keepers;
 
@@ -88,6 +89,10 @@ pub struct Options {
     pub snapshot_interval: Duration,
     /// Applied once the cluster has formed.
     pub manifests: Vec<Manifest>,
+    /// Bounds and times of consensus; no operator is asked for them, and only the simulation gives others.
+    pub consensus: raft::Config,
+    /// How much the store keeps for watches that begin in the past; as above.
+    pub history: HistoryBounds,
 }
 
 /// A running node. Its actors and listeners live as long as the system they were started in.
@@ -304,12 +309,13 @@ impl Consensus {
             made = Some((front, membership, claimant, keep));
             RaftPeer::new(
                 id,
-                raft::Config::default(),
+                options.consensus.clone(),
                 clock,
                 entropy,
                 neighbours,
                 metrics,
             )
+            .keeping(options.history)
         });
         let made = made.expect("the context runs its closure at once");
         let (front, membership, claimant, keep) = made;

@@ -140,6 +140,8 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         auto_recover: plan.auto_recover,
         snapshot_interval: plan.snapshot_interval.unwrap_or(Duration::MAX),
         manifests: plan.manifests.clone(),
+        consensus: plan.consensus.clone(),
+        history: plan.watch_history,
     };
     let node = node::start(env, options).await?;
     let process = Process {

@@ -11,7 +11,8 @@ use kagero::actors::doors::Known;
 use kagero::actors::manifests::Manifest;
 use kagero::actors::metrics::RaftMetrics;
 use kagero::cli::client::Client;
-use kagero::raft::PeerId;
+use kagero::raft::{Config, PeerId};
+use kagero::store::HistoryBounds;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
@@ -63,6 +64,10 @@ pub struct Plan {
     pub auto_recover: bool,
     /// Whether a client writes during outages, so that their ends are measured exactly.
     pub probed: bool,
+    /// The bounds and times of every node's consensus.
+    pub consensus: Config,
+    /// How much every node keeps for watches that begin in the past.
+    pub watch_history: HistoryBounds,
 }
 
 impl Plan {
@@ -81,6 +86,8 @@ impl Plan {
             cloud_tells: false,
             auto_recover: false,
             probed: false,
+            consensus: Config::default(),
+            watch_history: HistoryBounds::default(),
         }
     }
 
@@ -283,6 +290,17 @@ impl World {
         let total = self.raft_total();
         self.inner.raft.borrow_mut().begin(total);
         self.inner.coverage.borrow_mut().forget("membership");
+    }
+
+    /// Whether a node's process has all of its history from changes that it applied, and none from a snapshot.
+    pub(crate) fn was_never_restored(&self, node: &str) -> bool {
+        let processes = self.inner.processes.borrow();
+        let events = processes.get(node).map(|process| process.figures.events());
+        let installed = |events: Vec<(&str, u64)>| {
+            let mut events = events.into_iter();
+            events.any(|(event, times)| event == "snapshot_installed" && times > 0)
+        };
+        events.is_some_and(|events| !installed(events))
     }
 
     /// Adds what consensus counted. To be called once, at the end.

@@ -20,7 +20,7 @@ use crate::raft::{
     BOOTSTRAP_INDEX, BOOTSTRAP_TERM, ClusterId, Config, Configuration, Entry, Index, Payload,
     PeerId, Raft, Rejected, Snapshot, Start, Tag, Term,
 };
-use crate::store::{Command, Event, Operation, Outcome, Store, View};
+use crate::store::{Command, Event, HistoryBounds, Operation, Outcome, Store, View};
 
 /// What exists only inside a cluster.
 pub(super) struct Member {
@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub(super) begun: bool,
     /// A snapshot for another member is being encoded.
     pub(super) encoding: Option<SpawnHandle>,
+    /// How much its store keeps for watches that begin in the past.
+    history: HistoryBounds,
 }
 
 /// What a new generation begins with, beside the log that won.
@@ -109,7 +111,16 @@ impl Member {
             applied_term: 0,
             begun: false,
             encoding: None,
+            history: HistoryBounds::default(),
         }
+    }
+
+    /// The same part, whose store keeps so much for watches that begin in the past.
+    #[must_use]
+    pub(super) fn keeping(mut self, history: HistoryBounds) -> Self {
+        self.store = self.store.with_history(history);
+        self.history = history;
+        self
     }
 
     /// The part of the one whose log wins, in the generation that begins with it: its whole log, what was not committed
@@ -223,7 +234,7 @@ impl Member {
     /// one that learns, or a voter that was away for long; if a leader needs its voice meanwhile, an election goes by, once.
     pub(super) fn restore(&mut self, snapshot: &Snapshot) {
         self.store = match Store::restore(&snapshot.data) {
-            Ok(store) => store,
+            Ok(store) => store.with_history(self.history),
             Err(error) => panic!(
                 "the leader's snapshot at index {} cannot be restored: {error}",
                 snapshot.index

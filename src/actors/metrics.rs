@@ -192,7 +192,7 @@ impl RaftMetrics {
 }
 
 /// The core's counts by the name they have in `/metrics`.
-fn named(counters: &Counters) -> [(&'static str, u64); 11] {
+fn named(counters: &Counters) -> [(&'static str, u64); 13] {
     [
         ("dropped_other_cluster", counters.dropped_cluster),
         ("dropped_other_incarnation", counters.dropped_recipient),
@@ -205,6 +205,8 @@ fn named(counters: &Counters) -> [(&'static str, u64); 11] {
         ("read_round", counters.read_rounds),
         ("snapshot_sent", counters.snapshots_sent),
         ("snapshot_installed", counters.snapshots_installed),
+        ("laggard_restored", counters.laggards_restored),
+        ("compacted", counters.compactions),
     ]
 }
 

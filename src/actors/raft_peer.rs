@@ -24,7 +24,9 @@ use crate::raft::{
     Change, ClusterId, Config, Configuration, Envelope, Input, PeerId, Ready, Rejected, Role,
     Status, Term,
 };
-use crate::store::{Command, Compacted, Event, Outcome, ProposalId, Revision, Transaction, View};
+use crate::store::{
+    Command, Compacted, Event, HistoryBounds, Outcome, ProposalId, Revision, Transaction, View,
+};
 use batch::Proposals;
 use survivor::Promise;
 
@@ -204,6 +206,7 @@ impl LeaderMember {
 pub struct RaftPeer {
     id: PeerId,
     config: Config,
+    history: HistoryBounds,
     clock: Rc<dyn Clock>,
     entropy: Entropy,
     neighbours: Neighbours,
@@ -238,6 +241,7 @@ impl RaftPeer {
         Self {
             id,
             config,
+            history: HistoryBounds::default(),
             clock,
             entropy,
             neighbours,
@@ -251,6 +255,13 @@ impl RaftPeer {
             timer: None,
             introduced: BTreeMap::new(),
         }
+    }
+
+    /// The same peer, whose store keeps so much for watches that begin in the past.
+    #[must_use]
+    pub fn keeping(mut self, history: HistoryBounds) -> Self {
+        self.history = history;
+        self
     }
 
     /// Sets the timer for the core's next deadline.
@@ -307,7 +318,8 @@ impl Handler<TakePart> for RaftPeer {
             founding,
             now,
             entropy,
-        );
+        )
+        .keeping(self.history);
         self.inherit(&mut member);
         self.member = Some(member);
         tracing::info!(id = %self.id, cluster = %format_args!("{:016x}", cluster.id), cluster.generation, "takes part");

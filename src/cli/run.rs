@@ -318,6 +318,8 @@ impl RunArgs {
             auto_recover: self.auto_recover,
             snapshot_interval: self.snapshot_interval,
             manifests: Vec::new(),
+            consensus: crate::raft::Config::default(),
+            history: crate::store::HistoryBounds::default(),
             name,
         })
     }

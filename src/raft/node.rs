@@ -422,6 +422,12 @@ impl Raft {
     }
 
     fn compact(&mut self) {
+        let before = self.log.base();
+        self.compact_log();
+        self.counters.compactions += u64::from(self.log.base() > before);
+    }
+
+    fn compact_log(&mut self) {
         let (entries, bytes) = (self.config.log_entries_kept, self.config.log_bytes_kept);
         let applied = self.log.commit();
         let Part::Leader(leadership) = &self.part else {

@@ -178,6 +178,7 @@ impl Raft {
 
     fn install(&mut self, from: PeerId, snapshot: Snapshot) {
         self.counters.snapshots_installed += 1;
+        self.counters.laggards_restored += u64::from(self.log.commit() > 0);
         self.log.restore(&snapshot);
         let matched = snapshot.index;
         self.out.ready.restore = Some(snapshot);

@@ -320,6 +320,10 @@ pub struct Counters {
     pub snapshots_sent: u64,
     /// Snapshots installed here.
     pub snapshots_installed: u64,
+    /// Of them, over a log: what this peer lacked was compacted meanwhile.
+    pub laggards_restored: u64,
+    /// Steps that compacted this log.
+    pub compactions: u64,
 }
 
 /// A message with its addressing. `cluster` lets a receiver drop what is not of its cluster and generation.

@@ -123,7 +123,7 @@ impl Store {
         if self.view.revision() < revision {
             self.view.advance(revision);
         }
-        self.history = History::after(revision);
+        self.history.restart_after(revision);
         revision
     }
 
@@ -214,6 +214,19 @@ mod tests {
         assert_eq!(store.history(oldest, ""), Ok(Vec::new()));
         store.apply(&command(2, "b"));
         assert_eq!(store.history(oldest, "").unwrap()[0].revision, oldest + 1);
+    }
+
+    #[test]
+    fn a_generation_keeps_the_bounds_of_its_history() {
+        let bounds = HistoryBounds {
+            events_max: 1,
+            ..HistoryBounds::default()
+        };
+        let mut store = Store::new().with_history(bounds);
+        store.begin_generation(3, &[]);
+        store.apply(&command(1, "a"));
+        store.apply(&command(2, "b"));
+        assert_eq!(store.usage().history_events, 1);
     }
 
     #[test]

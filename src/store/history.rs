@@ -64,6 +64,15 @@ impl History {
         }
     }
 
+    /// Forgets everything, and knows nothing of what happened up to `floor`; its bounds stay.
+    pub(super) fn restart_after(&mut self, floor: Revision) {
+        *self = Self {
+            floor,
+            bounds: self.bounds,
+            ..Self::default()
+        };
+    }
+
     pub(super) fn set_bounds(&mut self, bounds: HistoryBounds) {
         self.bounds = bounds;
         self.trim();

@@ -22,6 +22,7 @@ pub mod second_opinion;
 pub mod unique;
 pub mod watches;
 
+use self::bounded::Bounds;
 use crate::beginnings::Reach;
 use crate::history::History;
 use crate::truth::Truth;
@@ -128,7 +129,8 @@ impl Checks {
                     world.count(step, 1);
                 }
                 if weigh {
-                    bounded::check(node, process.figures.held_bytes())?;
+                    let held = process.figures.held_bytes();
+                    bounded::check(node, held, &Bounds::of(world.plan(), known))?;
                 }
                 Ok(())
             })();

@@ -45,6 +45,11 @@ pub(crate) trait Ground: Clone + 'static {
         self.measure_write(revision);
     }
 
+    /// Whether a machine's process has all it knows from changes, and nothing from a snapshot; no, if nobody can say.
+    fn was_never_restored(&self, _node: &str) -> bool {
+        false
+    }
+
     /// Lets some time pass, drawn from a range of milliseconds.
     fn pass(&self, millis: RangeInclusive<u64>) -> impl Future<Output = ()> {
         tokio::time::sleep(Duration::from_millis(self.chance(millis)))
@@ -98,5 +103,9 @@ impl Ground for World {
 
     fn outage(&self) -> Option<u64> {
         self.has_outage().then_some(0)
+    }
+
+    fn was_never_restored(&self, node: &str) -> bool {
+        self.was_never_restored(node)
     }
 }

@@ -157,6 +157,10 @@ impl<W: Ground> Watcher<W> {
     /// The message ends with the oldest revision to go on from, in brackets.
     fn refused(&self, message: &str, leg: &mut Leg) -> End {
         self.world.count("watch: 410 Gone", 1);
+        // It once knew all: what it no longer knows, it dropped for the bounds of its history.
+        let dropped = self.world.was_never_restored(&leg.node);
+        self.world
+            .count("watch: 410 from a floor of history", u64::from(dropped));
         leg.gone = Some(floor(message).unwrap_or_default());
         End::Lost
     }

@@ -22,7 +22,7 @@ impl World {
         self.end_requests();
         let before = self.history.committed_up_to();
         let mut looks = 0;
-        while self.failure.is_none() {
+        while self.failure.is_none() && !self.is_worn_out() {
             if self.history.committed_up_to() > before && self.is_well() {
                 break;
             }
@@ -83,19 +83,16 @@ impl World {
         else {
             return;
         };
-        let applied = leader.machine.applied;
+        let applied = (leader.machine.applied, &leader.machine.store);
         let compared = self.state.compare(id, &leader.machine.store);
         let kept = self
             .clients
             .acknowledged
             .check(&self.state.model, &self.history, applied);
-        if self.failure.is_some() {
-            return;
-        }
-        if let Err(text) = compared {
-            self.fail("state_machine", text);
-        } else if let Err(text) = kept {
-            self.fail("acknowledged", text);
+        for (property, verdict) in [("state_machine", compared), ("acknowledged", kept)] {
+            if let Err(text) = verdict {
+                self.fail(property, text);
+            }
         }
     }
 

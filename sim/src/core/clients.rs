@@ -15,6 +15,7 @@ use super::checkers::acknowledged::Acknowledged;
 use super::checkers::reads::Reads;
 use super::checkers::{Cause, Verdict, Why, watches};
 use super::coverage::Mark;
+use super::peer::Machine;
 use super::world::World;
 
 /// Commands of a burst: together more than the cap on uncommitted bytes.
@@ -162,7 +163,7 @@ impl World {
     /// Asks a peer for a linearizable read.
     pub(super) fn read(&mut self, peer: PeerId) {
         let tag = self.clients.number();
-        let floor = self.history.committed_up_to();
+        let floor = (self.history.committed_up_to(), self.state.model.revision);
         self.clients.reads.ask(tag, peer, floor);
         self.step(peer, Input::Read(tag), Cause::new(Why::Other));
     }
@@ -171,10 +172,10 @@ impl World {
         let Some(node) = self.peers.get(&peer) else {
             return;
         };
-        let store = &node.machine.store;
-        let after = self.rng.random_range(0..=store.revision());
+        let machine = &node.machine;
+        let after = self.rng.random_range(0..=machine.store.revision());
         let prefix = *["", "a", "a/", "b/"].choose(&mut self.rng).unwrap_or(&"");
-        match watches::check(peer, store, &self.state.changes, (after, prefix)) {
+        match watches::check(peer, machine, &self.state.changes, (after, prefix)) {
             Ok(true) => self.coverage.mark(Mark::WatchServed),
             Ok(false) => self.coverage.mark(Mark::WatchCompacted),
             Err(text) => self.fail("watches", text),
@@ -265,9 +266,11 @@ impl World {
                 .mark_if(Mark::ReadForwarded, answer.is_ok() && !leads);
             self.clients.reads.answer(tag, peer, answer.ok())?;
         }
-        let applied = self.peers.get(&peer).map_or(0, |p| p.machine.applied);
-        let served = self.clients.reads.serve(peer, applied);
-        self.coverage.add(Mark::ReadServed, served);
+        if let Some(Machine { store, applied, .. }) = self.peers.get(&peer).map(|p| &p.machine) {
+            let now = (*applied, store.revision());
+            let served = self.clients.reads.serve(peer, now)?;
+            self.coverage.add(Mark::ReadServed, served);
+        }
         Ok(())
     }
 }

@@ -21,4 +21,4 @@ pub mod trace;
 mod weather;
 mod world;
 
-pub use run::{Failure, Outcome, command, play};
+pub use run::{Failure, Outcome, command, play, play_on};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use kagero::raft::{Envelope, Index, Raft};
-use kagero::store::Store;
+use kagero::store::{Revision, Store};
 
 /// A clock that may run at a wrong rate and jump.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,8 @@ pub struct Machine {
     pub store: Store,
     /// The last index applied.
     pub applied: Index,
+    /// The revision at which its history begins: that of the snapshot it came by, or none.
+    pub begins: Revision,
 }
 
 /// A living peer.

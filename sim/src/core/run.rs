@@ -46,9 +46,22 @@ thread_local! {
 
 /// Runs a seed. A line of its timeline at a time goes to `sink`, if there is one.
 pub fn play(seed: u64, sink: Option<Sink>) -> Outcome {
+    run(&mut World::new(seed, sink), seed)
+}
+
+/// Runs a seed to its end, whatever is broken in it: the first violation of each property, as if it were judged alone.
+///
+/// Checkers change nothing, so a run is the same whoever looks on; a broken assertion ends it all the same.
+pub fn play_on(seed: u64) -> Vec<Violation> {
+    let mut world = World::new(seed, None);
+    world.verdicts.alone = true;
+    run(&mut world, seed);
+    world.verdicts.broken
+}
+
+fn run(world: &mut World, seed: u64) -> Outcome {
     hear_panics();
     RUNNING.set(Some(seed));
-    let mut world = World::new(seed, sink);
     let recovered_in = catch_unwind(AssertUnwindSafe(|| {
         world.pass(world.weather.storm);
         world.calm()

@@ -15,7 +15,7 @@ use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 
 use super::checkers::state_machine::{HISTORY_BOUNDS, StateMachine};
-use super::checkers::{Before, Cause, Checkers, Step, Violation, Why, is_quorum};
+use super::checkers::{Before, Cause, Checkers, Step, Verdicts, Violation, Why, is_quorum};
 use super::clients::Clients;
 use super::coverage::{Coverage, Mark};
 use super::history::{Held, History, Written};
@@ -35,6 +35,8 @@ const TICK_GAP_MIN: Duration = Duration::from_micros(500);
 const AUDIT_EVERY_STEPS: u64 = 64;
 /// More steps than any run needs: a run that makes more goes in circles.
 const STEPS_MAX: u64 = 400_000;
+/// A run that goes on although something is broken ends after so many: some twenty times the usual.
+const STEPS_ALONE_MAX: u64 = 10_000;
 
 /// Everything there is in a run.
 pub struct World {
@@ -52,6 +54,7 @@ pub struct World {
     pub(super) state: StateMachine,
     pub(super) coverage: Coverage,
     pub(super) failure: Option<Violation>,
+    pub(super) verdicts: Verdicts,
     checkers: Checkers,
     sink: Option<Sink>,
     sent: u64,
@@ -91,6 +94,7 @@ impl World {
             state: StateMachine::default(),
             coverage: Coverage::default(),
             failure: None,
+            verdicts: Verdicts::default(),
             checkers: Checkers::default(),
             sink,
             sent: 0,
@@ -123,6 +127,7 @@ impl World {
         let machine = Machine {
             applied: raft.log().commit(),
             store: Store::new().with_history(HISTORY_BOUNDS),
+            begins: 0,
         };
         let peer = Peer {
             wake_at: clock.reaches(raft.deadline()),
@@ -148,7 +153,15 @@ impl World {
             if self.steps > STEPS_MAX {
                 self.fail("bounds", format!("{STEPS_MAX} steps were made"));
             }
+            if self.is_worn_out() {
+                return;
+            }
         }
+    }
+
+    /// A run that goes on although something is broken has gone on for long enough.
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.verdicts.alone && self.steps > STEPS_ALONE_MAX
     }
 
     /// From now on only who waits for calm writes, and nothing goes wrong.
@@ -259,16 +272,19 @@ impl World {
         cause: &Cause,
         ready: Ready,
     ) -> Result<(), Violation> {
-        let told = |property: &'static str| move |text: String| Violation { property, text };
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
         };
         let term = peer.raft.term();
         if let Some(snapshot) = &ready.restore {
-            peer.machine = self
-                .state
-                .restore(id, snapshot, &self.history)
-                .map_err(told("state_machine"))?;
+            let restored = StateMachine::restore(id, snapshot).map(|machine| {
+                peer.machine = machine;
+                let store = &peer.machine.store;
+                let state = &self.state;
+                state.compare_restored(id, store, snapshot, &self.history)
+            });
+            let verdict = restored.and_then(|verdict| verdict);
+            self.verdicts.take("state_machine", verdict)?;
             self.on_restored(id, snapshot.index);
         }
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -276,10 +292,10 @@ impl World {
         };
         let mut applied = Vec::with_capacity(ready.committed.len());
         for entry in &ready.committed {
-            let outcome = self
+            let (outcome, verdict) = self
                 .state
-                .apply(id, &mut peer.machine, entry, &self.history)
-                .map_err(told("state_machine"))?;
+                .apply(id, &mut peer.machine, entry, &self.history);
+            self.verdicts.take("state_machine", verdict)?;
             self.history.commit(entry, term);
             applied.push(outcome);
         }
@@ -295,20 +311,22 @@ impl World {
             local: peer.seen,
             config: &self.config,
         };
-        self.checkers.on_step(&step, &self.history)?;
+        self.checkers
+            .on_step(&step, &self.history, &mut self.verdicts)?;
         if self.steps.is_multiple_of(AUDIT_EVERY_STEPS) {
-            self.checkers.audit(id, &peer.raft)?;
+            self.checkers.audit(id, &peer.raft, &mut self.verdicts)?;
         }
         self.count_written(id, &before, written);
         for (entry, outcome) in ready.committed.iter().zip(&applied) {
             let at = (entry.index, entry.term);
-            self.on_applied(id, at, outcome.as_ref())
-                .map_err(told("acknowledged"))?;
+            let verdict = self.on_applied(id, at, outcome.as_ref());
+            self.verdicts.take("acknowledged", verdict)?;
         }
         for answer in ready.proposed {
             self.on_proposed(id, answer);
         }
-        self.on_reads(id, ready.reads).map_err(told("reads"))?;
+        let verdict = self.on_reads(id, ready.reads);
+        self.verdicts.take("reads", verdict)?;
         for envelope in ready.messages {
             self.send(envelope);
         }
@@ -433,13 +451,16 @@ impl World {
     /// Notes the first failure; the run ends.
     pub(super) fn fail(&mut self, property: &'static str, text: String) {
         self.note(|_| format!("VIOLATED {property}: {text}"));
-        self.failure.get_or_insert(Violation { property, text });
+        if let Err(violation) = self.verdicts.take(property, Err(text)) {
+            self.failure.get_or_insert(violation);
+        }
     }
 
     /// Looks at every log whole.
     pub(super) fn audit(&mut self) {
         for (id, peer) in &self.peers {
-            if let Err(violation) = self.checkers.audit(*id, &peer.raft) {
+            let audited = self.checkers.audit(*id, &peer.raft, &mut self.verdicts);
+            if let Err(violation) = audited {
                 self.failure.get_or_insert(violation);
             }
         }

@@ -54,7 +54,7 @@ const NOTHING: Bounds = Bounds {
 };
 
 /// All of them. Each is explored to its end in about a minute at most.
-pub const MODELS: [Named; 5] = [
+pub const MODELS: [Named; 6] = [
     Named {
         name: "election",
         about: "two of three founders stand for election, in any order",
@@ -68,13 +68,14 @@ pub const MODELS: [Named; 5] = [
     },
     Named {
         name: "replication",
-        about: "a leader is deposed while it replicates a command",
+        about: "a leader is deposed while it replicates a command, and a peer vanishes",
         voters: 3,
         led: true,
         bounds: Bounds {
             expiries: 2,
             proposals: 1,
             losses: 1,
+            crashes: 1,
             ..NOTHING
         },
     },
@@ -87,6 +88,19 @@ pub const MODELS: [Named; 5] = [
             proposals: 2,
             transfers: 1,
             losses: 1,
+            ..NOTHING
+        },
+    },
+    Named {
+        name: "doubled",
+        about: "leadership is handed over while a message comes twice and a heartbeat is due",
+        voters: 3,
+        led: true,
+        bounds: Bounds {
+            beats: 1,
+            proposals: 1,
+            transfers: 1,
+            doubles: 1,
             ..NOTHING
         },
     },

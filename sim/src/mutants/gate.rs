@@ -1,4 +1,5 @@
-//! `sim mutants`: builds each mutant, runs its seeds, and prints the table of what found it.
+//! `sim mutants`: builds each mutant, runs its seeds, and prints the table of what found it, and of what each property
+//! finds alone.
 //!
 //! Builds with the machine's own cargo and what it has already fetched; touches nothing outside of `target/mutants`.
 
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
+use super::alone::{Alone, Found, SILENT, cell, meant, read};
 use super::{Mutant, all};
+use crate::core::checkers::PROPERTIES;
 
 /// The repository.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -20,9 +23,12 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const COPIED: [&str; 3] = ["src/raft", "src/store", "sim/src/core"];
 const MANIFEST: &str = include_str!("Cargo.toml.in");
 const PROBE: &str = include_str!("probe.rs");
-const LIBRARY: &str = "#![allow(dead_code, unused)]\npub mod raft;\npub mod store;\n";
+const LIBRARY: &str = include_str!("library.rs.in");
 /// What is not mutated must hold for so many seeds first: a gate that stops everything is none.
 const UNMUTATED_SEEDS: u64 = 300;
+/// So many seeds are played on, each to its end, to see what each property finds alone; more, up to the mutant's budget,
+/// where a property that must find it has not.
+const ALONE_SEEDS: u64 = 30;
 /// A mutant that goes in circles within one step is ended after so long.
 const PROBE_MAX: Duration = Duration::from_secs(300);
 
@@ -32,6 +38,9 @@ pub struct MutantsArgs {
     /// Only mutants whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Judge this property alone, with the assertions of core and store off: which mutants does it find?
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(PROPERTIES))]
+    property: Option<String>,
 }
 
 enum Verdict {
@@ -52,7 +61,7 @@ fn wall() -> Instant {
     Instant::now()
 }
 
-/// Runs the gate; true if every mutant was caught within its budget.
+/// Runs the gate; true if every mutant was caught within its budget, and every property found something alone.
 pub fn run(args: &MutantsArgs) -> Result<bool> {
     let wanted = |mutant: &&Mutant| {
         let only = args.only.as_ref();
@@ -61,52 +70,69 @@ pub fn run(args: &MutantsArgs) -> Result<bool> {
     let mutants: Vec<&Mutant> = all().filter(wanted).collect();
     let gate = Gate::prepare()?;
     let began = wall();
-    gate.place(None)?;
-    match gate.probe(UNMUTATED_SEEDS)? {
-        Verdict::Held => {}
-        Verdict::Caught { seeds, by, text } => {
-            bail!("without any mutant, seed {seeds} fails: {by}: {text}")
-        }
-        Verdict::Broken(text) => bail!("without any mutant: {text}"),
-    }
+    gate.hold_unmutated()?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "without a mutant {UNMUTATED_SEEDS} seeds held\n")?;
     writeln!(
         out,
-        "| mutant | what is wrong | found by | after seeds | budget | s |"
+        "| mutant | what is wrong | found by | after seeds | budget | each alone | s |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|")?;
-    let mut caught = 0;
+    writeln!(out, "|---|---|---|---|---|---|---|")?;
+    let (mut caught, mut alone) = (0, Alone::default());
     for mutant in &mutants {
         let since = wall();
         gate.place(Some(mutant))?;
-        let verdict = gate.probe(mutant.budget)?;
+        let verdict = gate.build_and_probe(mutant.budget, args.property.as_deref())?;
         caught += usize::from(matches!(verdict, Verdict::Caught { .. }));
-        let (by, seeds) = match verdict {
-            Verdict::Caught { seeds, by, .. } => (by, seeds.to_string()),
-            Verdict::Held => ("NOTHING".into(), "–".into()),
-            Verdict::Broken(text) => (format!("BROKEN: {text}"), "–".into()),
+        let built = !matches!(verdict, Verdict::Broken(_));
+        let found = if built && args.property.is_none() {
+            gate.probe_alone(mutant)?
+        } else {
+            Found::new()
         };
-        let Mutant {
-            name,
-            about,
-            budget,
-            ..
-        } = mutant;
+        if args.property.is_none() {
+            alone.add(mutant.name, &found);
+        }
         let took = since.elapsed().as_secs_f64();
-        writeln!(
-            out,
-            "| {name} | {about} | {by} | {seeds} | {budget} | {took:.0} |"
-        )?;
+        writeln!(out, "{}", row(mutant, verdict, &found, took))?;
     }
     gate.place(None)?;
     let took = began.elapsed().as_secs_f64();
-    writeln!(
-        out,
-        "\n{caught} of {} caught, in {took:.0} s",
-        mutants.len()
-    )?;
-    Ok(caught == mutants.len())
+    let count = mutants.len();
+    if let Some(property) = &args.property {
+        writeln!(
+            out,
+            "\n{property} finds {caught} of {count} alone, in {took:.0} s"
+        )?;
+        return Ok(caught > 0);
+    }
+    writeln!(out, "\n{}", alone.table().join("\n"))?;
+    for (property, reason) in SILENT {
+        writeln!(out, "{property} finds none alone: {reason}")?;
+    }
+    let failures = alone.failures(args.only.is_none());
+    for failure in &failures {
+        writeln!(out, "FAILED: {failure}")?;
+    }
+    writeln!(out, "\n{caught} of {count} caught, in {took:.0} s")?;
+    Ok(caught == count && failures.is_empty())
+}
+
+/// A mutant's line of the table.
+fn row(mutant: &Mutant, verdict: Verdict, found: &Found, took: f64) -> String {
+    let (by, seeds) = match verdict {
+        Verdict::Caught { seeds, by, .. } => (by, seeds.to_string()),
+        Verdict::Held => ("NOTHING".into(), "–".into()),
+        Verdict::Broken(text) => (format!("BROKEN: {text}"), "–".into()),
+    };
+    let Mutant {
+        name,
+        about,
+        budget,
+        ..
+    } = mutant;
+    let each = cell(found);
+    format!("| {name} | {about} | {by} | {seeds} | {budget} | {each} | {took:.0} |")
 }
 
 /// The tiny crate, and the texts it is made of.
@@ -160,8 +186,27 @@ impl Gate {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Builds what was placed and runs it.
-    fn probe(&self, budget: u64) -> Result<Verdict> {
+    /// What is not mutated holds, with its assertions and without.
+    fn hold_unmutated(&self) -> Result<()> {
+        self.place(None)?;
+        match self.build_and_probe(UNMUTATED_SEEDS, None)? {
+            Verdict::Held => {}
+            Verdict::Caught { seeds, by, text } => {
+                bail!("without any mutant, seed {seeds} fails: {by}: {text}")
+            }
+            Verdict::Broken(text) => bail!("without any mutant: {text}"),
+        }
+        let seeds = UNMUTATED_SEEDS.to_string();
+        let said = self.start(&[&seeds, "--alone", &seeds])?;
+        match read(&said) {
+            Some(found) if found.is_empty() => Ok(()),
+            Some(found) => bail!("without any mutant: {}", cell(&found)),
+            None => bail!("without any mutant the probe died: {said}"),
+        }
+    }
+
+    /// Builds what was placed and runs it; all properties and assertions, or one property alone.
+    fn build_and_probe(&self, budget: u64, only: Option<&str>) -> Result<Verdict> {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let built = Command::new(cargo)
             .args([
@@ -181,13 +226,37 @@ impl Gate {
             let error = said.lines().find(|line| line.starts_with("error"));
             return Ok(Verdict::Broken(error.unwrap_or("it does not build").into()));
         }
+        let budget = budget.to_string();
+        let said = match only {
+            Some(property) => self.start(&[&budget, "--only", property])?,
+            None => self.start(&[&budget])?,
+        };
+        Ok(read_verdict(&said))
+    }
+
+    /// Runs what was built once more, with its assertions off: which property finds it, after how many seeds?
+    fn probe_alone(&self, mutant: &Mutant) -> Result<Found> {
+        let (budget, least) = (
+            mutant.budget.max(ALONE_SEEDS).to_string(),
+            ALONE_SEEDS.to_string(),
+        );
+        let mut arguments = vec![budget.as_str(), "--alone", &least];
+        for property in meant(mutant.name) {
+            arguments.push(property);
+        }
+        // A probe that dies has found nothing.
+        Ok(read(&self.start(&arguments)?).unwrap_or_default())
+    }
+
+    /// What the probe prints.
+    fn start(&self, arguments: &[&str]) -> Result<String> {
         let child = Command::new(self.directory.join("target/debug/probe"))
-            .arg(budget.to_string())
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot run the probe")?;
-        Ok(read_verdict(&ended(child)?))
+        ended(child)
     }
 }
 

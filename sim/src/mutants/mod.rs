@@ -5,6 +5,7 @@
 //! copy of the pure rooms and of the core tier in `target/mutants`, a tiny crate that builds in seconds. A test of the
 //! normal suite checks that every text is still found exactly once.
 
+mod alone;
 mod gate;
 mod raft;
 mod store;

@@ -249,6 +249,29 @@ pub const MUTANTS: &[Mutant] = &[
                 "        self.handed = self.commit;\n",
                 "        self.handed = self.last();\n",
             ),
+            // It is to be found by what it does, not by a sum that does not come out even.
+            (
+                LOG,
+                "            self.committed_bytes -= cost(&entry);",
+                "            self.committed_bytes = self.committed_bytes.saturating_sub(cost(&entry));",
+            ),
+        ],
+    ),
+    one(
+        "leader_gives_up_its_end",
+        "a leader drops what is last in its log when much is not committed",
+        500,
+        &[
+            (
+                NODE,
+                "        self.log.hand_out(&mut self.out.ready.committed);\n",
+                "        self.log.hand_out(&mut self.out.ready.committed);\n        let kept = self.log.commit() + 8;\n        if matches!(self.part, Part::Leader(_)) && self.log.last() > kept {\n            self.log.truncate_from(kept);\n        }\n",
+            ),
+            (
+                LOG,
+                "    fn truncate_from(&mut self, index: Index) {",
+                "    pub(super) fn truncate_from(&mut self, index: Index) {",
+            ),
         ],
     ),
     one(
@@ -509,7 +532,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     one(
         "id_reused",
-        "a crashed peer comes back empty under its id",
+        "a crashed peer comes back empty under its id (its caller's rule: the simulator is patched)",
         500,
         &[(
             FAULTS,

@@ -67,6 +67,16 @@ pub const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "history_forgets_early",
+        about: "the watch history drops one transaction more than it must",
+        budget: 500,
+        patches: &[(
+            HISTORY,
+            "            self.floor = oldest.revision;",
+            "            self.floor = oldest.revision + 1;",
+        )],
+    },
+    Mutant {
         name: "compacted_watch_goes_on",
         about: "a watch from the last compacted revision is served with a gap",
         budget: 5_000,

@@ -6,6 +6,11 @@
 
 use std::time::Duration;
 
+use kagero::raft::Config;
+use kagero::store::HistoryBounds;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::steps::{all_running, deploy, formed, leader};
 use super::until;
 use crate::faults::draw::{Shape, draw};
@@ -16,6 +21,10 @@ const MACHINES: (u64, u64) = (5, 10);
 /// The faults begin after formation (at most 20 s), take a minute and at most half a minute more to end; then there is a
 /// minute for the cluster to be whole and one for its pods.
 const LIMIT: Duration = Duration::from_secs(300);
+/// Sets the bounds' chance apart from all other.
+const BOUNDS_STREAM: u64 = 0xb0d5_5a11;
+/// Where bounds are small: many times what a storm's clients and controllers have under way.
+const UNCOMMITTED_BYTES_MAX: usize = 64 << 10;
 
 /// What a batch of these must have seen.
 pub(super) const COVERS: &[&str] = &[
@@ -46,6 +55,10 @@ pub(super) const COVERS: &[&str] = &[
     "membership: joint change",
     "membership: promotion",
     "watch: 410 Gone",
+    "watch: 410 from a floor of history",
+    "raft: compacted",
+    "raft: laggard_restored",
+    "plan: small bounds",
     "cluster: node NotReady",
     "client: conflict",
 ];
@@ -69,12 +82,13 @@ pub(super) const NOTICED_COVERS: &[&str] = &[
 ];
 
 pub(super) fn plan(seed: u64) -> Plan {
-    plan_of(seed, Shape::storm, LIMIT)
+    small_bounds(plan_of(seed, Shape::storm, LIMIT))
 }
 
 /// The same storm with evictions that are announced beside; a notice may be two minutes long.
 pub(super) fn noticed_plan(seed: u64) -> Plan {
-    plan_of(seed, Shape::noticed, LIMIT + Duration::from_secs(120))
+    let limit = LIMIT + Duration::from_secs(120);
+    small_bounds(plan_of(seed, Shape::noticed, limit))
 }
 
 fn plan_of(seed: u64, shape: fn(u8) -> Shape, limit: Duration) -> Plan {
@@ -88,7 +102,33 @@ fn plan_of(seed: u64, shape: fn(u8) -> Shape, limit: Duration) -> Plan {
     }
 }
 
+/// Half of the seeds keep so little of their logs and histories that a storm's thousand writes go beyond it, many times;
+/// in the other half it is what ships. Drawn apart, so that it changes nothing else of a seed.
+fn small_bounds(plan: Plan) -> Plan {
+    let mut chance = StdRng::seed_from_u64(plan.seed ^ BOUNDS_STREAM);
+    if chance.random::<bool>() {
+        return plan;
+    }
+    Plan {
+        consensus: Config {
+            log_entries_kept: chance.random_range(10..=200),
+            log_bytes_kept: chance.random_range(32..=128) << 10,
+            uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+            snapshot_chunk_bytes: chance.random_range(8..=64) << 10,
+            ..plan.consensus
+        },
+        watch_history: HistoryBounds {
+            events_max: chance.random_range(50..=400),
+            bytes_max: chance.random_range(64..=256) << 10,
+        },
+        ..plan
+    }
+}
+
 pub(super) async fn play(world: World) -> turmoil::Result {
+    if world.plan().watch_history != HistoryBounds::default() {
+        world.count("plan: small bounds", 1);
+    }
     let first = formed(&world).await;
     deploy(&world, &world.client(&first), PODS).await?;
     world.unleash();

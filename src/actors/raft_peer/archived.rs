@@ -78,6 +78,7 @@ impl Handler<Refound> for RaftPeer {
         let (now, entropy) = (self.clock.now(), self.entropy.fork());
         let (generation, config) = (refound.cluster.generation, self.config.clone());
         let member = Member::refounded(self.id, config, refound, now, entropy);
+        let member = member.keeping(self.history);
         let revision = member.store.revision();
         self.member = Some(member);
         tracing::warn!(generation, revision, "begins a generation from the archive");

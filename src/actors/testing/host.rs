@@ -72,6 +72,8 @@ pub(crate) fn options(number: u16) -> Options {
         auto_recover: false,
         snapshot_interval: Duration::from_secs(10),
         manifests: Vec::new(),
+        consensus: crate::raft::Config::default(),
+        history: crate::store::HistoryBounds::default(),
     }
 }
 

@@ -29,6 +29,9 @@ pub fn check(step: &Step<'_>) -> Verdict {
         format!("n{peer} keeps {} committed bytes", log.committed_bytes())
     })?;
     let followed = !leads && step.before.role != Role::Leader;
+    ensure(log.base() <= log.commit(), || {
+        format!("n{peer} compacted what is not committed: {}", log.base())
+    })?;
     let entries = (log.commit() - log.base()) as usize;
     ensure(!followed || entries <= config.log_entries_kept, || {
         format!("n{peer} keeps {entries} committed entries")
@@ -57,4 +60,60 @@ pub fn check(step: &Step<'_>) -> Verdict {
     ensure(sent <= most, || {
         format!("n{peer} sent {sent} messages in one step")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kagero::raft::Message;
+
+    use super::super::made::{Made, entry, follower, refusal};
+    use super::*;
+
+    fn made() -> Made {
+        let entries = [entry(2, 2, "a"), entry(3, 2, "b"), entry(4, 2, "c")];
+        Made::of(follower(1, &entries, 3))
+    }
+
+    #[test]
+    fn a_log_within_its_bounds_is_accepted() {
+        let mut made = made();
+        assert_eq!(check(&made.step()), Ok(()));
+        made.config.log_entries_kept = 2;
+        assert_eq!(check(&made.step()), Ok(()), "two are committed and kept");
+    }
+
+    #[test]
+    fn a_log_beyond_its_bounds_is_refused() {
+        let mut many = made();
+        many.config.log_entries_kept = 1;
+        assert!(refusal(check(&many.step())).contains("keeps 2 committed entries"));
+        let mut big = made();
+        big.config.log_bytes_kept = 1;
+        assert!(refusal(check(&big.step())).contains("committed bytes"));
+    }
+
+    #[test]
+    fn a_proposal_accepted_beyond_the_cap_is_refused() {
+        let entries: Vec<_> = (2..100)
+            .map(|at| entry(at, 2, "0123456789 0123456789"))
+            .collect();
+        let mut made = Made::of(follower(1, &entries, 1));
+        made.cause.why = Why::Propose(1);
+        made.config.uncommitted_bytes_max = 100;
+        assert_eq!(check(&made.step()), Ok(()), "refused");
+        made.ready.proposed.push((1, Ok((99, 2))));
+        assert!(refusal(check(&made.step())).contains("uncommitted bytes"));
+    }
+
+    #[test]
+    fn more_messages_than_windows_allow_are_refused() {
+        let mut made = made();
+        made.config.inflight_messages_max = 1;
+        let one = Made::sent(made.raft.clone(), 2, Message::TimeoutNow);
+        // Four members it has contacts of, itself counted once more, and as many windows of five.
+        made.ready.messages = vec![one.ready.messages[0].clone(); 25];
+        assert_eq!(check(&made.step()), Ok(()));
+        made.ready.messages.push(one.ready.messages[0].clone());
+        assert!(refusal(check(&made.step())).contains("sent 26 messages"));
+    }
 }

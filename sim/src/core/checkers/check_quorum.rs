@@ -63,3 +63,39 @@ impl CheckQuorum {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, leader, refusal};
+    use super::*;
+
+    fn step_at(checker: &mut CheckQuorum, millis: u64, from: Option<u64>) -> Verdict {
+        let mut made = Made::of(leader(1, &[1, 2, 3]));
+        made.now = Duration::from_millis(millis);
+        made.cause.from = from.map(PeerId);
+        made.cause.why = if from.is_some() {
+            Why::Message
+        } else {
+            Why::Tick
+        };
+        checker.on_step(&made.step())
+    }
+
+    #[test]
+    fn a_leader_that_is_heard_leads_on() {
+        let mut checker = CheckQuorum::default();
+        assert_eq!(step_at(&mut checker, 0, None), Ok(()));
+        assert_eq!(step_at(&mut checker, 500, Some(3)), Ok(()));
+        assert_eq!(step_at(&mut checker, 1_000, None), Ok(()));
+    }
+
+    #[test]
+    fn a_leader_that_hears_nobody_and_leads_on_is_refused() {
+        let mut checker = CheckQuorum::default();
+        assert_eq!(step_at(&mut checker, 0, Some(3)), Ok(()));
+        // An election timeout is 500 ms, and a heartbeat 50.
+        assert_eq!(step_at(&mut checker, 550, None), Ok(()));
+        let unheard = step_at(&mut checker, 551, None);
+        assert!(refusal(unheard).contains("n1 leads on and hears no quorum"));
+    }
+}

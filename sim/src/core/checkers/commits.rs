@@ -67,3 +67,56 @@ fn judge(
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kagero::raft::Message;
+    use kagero::raft::{BOOTSTRAP_INDEX, Raft};
+
+    use super::super::made::{Made, entry, follower, leader, refusal, remembered, tell};
+    use super::*;
+
+    /// n1 leads term 2 and has committed its first entry.
+    fn committed() -> Made {
+        let mut raft = leader(1, &[1, 2, 3]);
+        let held = Message::Appended {
+            matched: 2,
+            round: 0,
+        };
+        tell(&mut raft, 2, 2, held);
+        assert_eq!(raft.log().commit(), 2);
+        let mut made = Made::of(raft);
+        made.before.commit = BOOTSTRAP_INDEX;
+        made
+    }
+
+    /// Somebody with one entry of this term.
+    fn holds(id: u64, term: Term) -> Raft {
+        follower(id, &[entry(2, term, "a")], 1)
+    }
+
+    #[test]
+    fn what_a_quorum_holds_may_be_committed() {
+        let made = committed();
+        let history = remembered(&[1, 2, 3], &[&made.raft, &holds(3, 2)]);
+        assert_eq!(check(&made.step(), &history), Ok(()));
+    }
+
+    #[test]
+    fn what_no_quorum_holds_is_refused() {
+        let made = committed();
+        // n2 has another entry there, n3 none.
+        let history = remembered(&[1, 2, 3], &[&made.raft, &holds(2, 3)]);
+        let told = check(&made.step(), &history);
+        assert!(refusal(told).contains("committed 2@2, which no quorum holds"));
+    }
+
+    #[test]
+    fn an_earlier_terms_entry_is_not_counted() {
+        let made = committed();
+        // What the leader has there is of a term before its own.
+        let history = remembered(&[1, 2, 3], &[&holds(1, 1), &holds(2, 1)]);
+        let told = check(&made.step(), &history);
+        assert!(refusal(told).contains("leads term 2 and committed 2 of term Some(1)"));
+    }
+}

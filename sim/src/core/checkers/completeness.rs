@@ -24,3 +24,28 @@ pub fn check(step: &Step<'_>, history: &History) -> Verdict {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, entry, leader, refusal, remembered};
+    use super::*;
+
+    /// n1 leads term 2 and has the entry 2@2.
+    fn judged(committed_term: u64, seen_in: u64) -> Verdict {
+        let mut history = remembered(&[1, 2, 3], &[]);
+        history.commit(&entry(2, committed_term, "a"), seen_in);
+        check(&Made::elected(leader(1, &[1, 2, 3])).step(), &history)
+    }
+
+    #[test]
+    fn what_an_earlier_term_committed_must_be_there() {
+        assert!(refusal(judged(1, 1)).contains("without entry 2, committed in term 1"));
+    }
+
+    #[test]
+    fn a_leader_with_all_of_it_is_accepted() {
+        assert_eq!(judged(2, 1), Ok(()));
+        // Committed in its own term or later: not what it is asked for.
+        assert_eq!(judged(1, 2), Ok(()));
+    }
+}

@@ -113,3 +113,93 @@ fn overlap(old: &Configuration, new: &Configuration) -> bool {
         !(is_quorum(old, inside) && is_quorum(new, |peer| !inside(peer)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, leader, refusal, remembered, voters};
+    use super::*;
+    use kagero::raft::{Change, Input};
+
+    /// n1, alone, has just taken n2 as a learner.
+    fn changed() -> Made {
+        let mut raft = leader(1, &[1]);
+        let before = Made::of(raft.clone()).before;
+        let change = Change::AddLearner(PeerId(2), bytes::Bytes::new());
+        raft.step(Input::Reconfigure(0, change), Duration::from_secs(5));
+        let mut made = Made::of(raft);
+        made.before = before;
+        assert!(made.raft.log().configuration_index() > before.last);
+        made
+    }
+
+    #[test]
+    fn a_change_after_the_last_is_committed_is_accepted() {
+        let made = changed();
+        let history = remembered(&[1], &[&made.raft]);
+        let told = Configurations::default().on_step(&made.step(), &history);
+        assert_eq!(told, Ok(()));
+    }
+
+    #[test]
+    fn quorums_that_can_miss_each_other_are_refused() {
+        let made = changed();
+        let history = remembered(&[7, 8, 9], &[&made.raft]);
+        let told = Configurations::default().on_step(&made.step(), &history);
+        assert!(refusal(told).contains("can miss each other"));
+    }
+
+    #[test]
+    fn two_changes_in_flight_are_refused() {
+        let mut made = changed();
+        made.before.configuration.0 = made.raft.log().commit() + 1;
+        let history = remembered(&[1], &[&made.raft]);
+        let told = Configurations::default().on_step(&made.step(), &history);
+        assert!(refusal(told).contains("two changes in flight"));
+    }
+
+    #[test]
+    fn a_change_before_the_leaders_own_entry_is_refused() {
+        let mut made = changed();
+        (made.before.term, made.before.role) = (1, Role::Leader);
+        let history = remembered(&[1], &[&made.raft]);
+        let mut step = made.step();
+        // It led its term before as well; only the entry at its commit index is of another.
+        step.before.term = made.raft.term();
+        let nothing_of_it = remembered(&[1], &[]);
+        let told = Configurations::default().on_step(&step, &nothing_of_it);
+        assert!(refusal(told).contains("before an entry of its own term"));
+        assert_eq!(
+            Configurations::default().on_step(&step, &history),
+            Ok(()),
+            "with it, it may"
+        );
+    }
+
+    #[test]
+    fn a_member_promoted_too_soon_is_refused() {
+        let mut made = changed();
+        made.cause.why = Why::Plan;
+        let history = remembered(&[1], &[&made.raft]);
+        let mut checker = Configurations::default();
+        checker.members_since.insert(PeerId(2), made.now);
+        let both = voters(&[1, 2]);
+        let told = checker.promoted(&made.step(), &history, &both);
+        assert!(refusal(told).contains("n2 was promoted after 0ns"));
+        let since = made.now.saturating_sub(MEMBER_BEFORE_PROMOTION);
+        checker.members_since.insert(PeerId(2), since);
+        let told = checker.promoted(&made.step(), &history, &both);
+        assert_eq!(told, Ok(()));
+    }
+
+    #[test]
+    fn overlap_is_of_quorums() {
+        assert!(overlap(&voters(&[1, 2, 3]), &voters(&[1, 2, 3, 4])));
+        assert!(!overlap(&voters(&[1, 2, 3]), &voters(&[3, 4, 5])));
+        let joint = Configuration {
+            outgoing: voters(&[1, 2, 3]).voters,
+            ..voters(&[3, 4, 5])
+        };
+        assert!(overlap(&voters(&[1, 2, 3]), &joint));
+        assert!(overlap(&joint, &voters(&[3, 4, 5])));
+    }
+}

@@ -23,3 +23,25 @@ pub fn check(step: &Step<'_>, history: &History) -> Verdict {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, entry, follower, leader, refusal, remembered};
+    use super::*;
+
+    fn told_to_stand(term: u64) -> Verdict {
+        let made = Made::sent(leader(1, &[1, 2, 3]), 2, Message::TimeoutNow);
+        let target = follower(2, &[entry(2, term, "a")], 1);
+        check(&made.step(), &remembered(&[1, 2, 3], &[&target]))
+    }
+
+    #[test]
+    fn whoever_has_the_whole_log_may_be_told() {
+        assert_eq!(told_to_stand(2), Ok(()));
+    }
+
+    #[test]
+    fn whoever_lacks_entries_may_not() {
+        assert!(refusal(told_to_stand(1)).contains("n2 was told to stand and lacks entries"));
+    }
+}

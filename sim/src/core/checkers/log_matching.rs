@@ -57,3 +57,50 @@ impl LogMatching {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, entry, follower, refusal};
+    use super::*;
+
+    #[test]
+    fn equal_logs_are_accepted() {
+        let entries = [entry(2, 2, "a"), entry(3, 3, "b")];
+        let mut checker = LogMatching::default();
+        for id in [1, 2] {
+            let raft = follower(id, &entries, 1);
+            assert_eq!(checker.on_step(&Made::wrote(raft.clone()).step()), Ok(()));
+            assert_eq!(checker.audit(raft.id(), &raft), Ok(()));
+        }
+        // Another term is another name.
+        let other = follower(3, &[entry(2, 2, "a"), entry(3, 4, "c")], 1);
+        assert_eq!(checker.on_step(&Made::wrote(other).step()), Ok(()));
+    }
+
+    #[test]
+    fn two_entries_of_one_name_are_refused() {
+        let mut checker = LogMatching::default();
+        let one = Made::wrote(follower(1, &[entry(2, 2, "a")], 1));
+        assert_eq!(checker.on_step(&one.step()), Ok(()));
+        let other = Made::wrote(follower(2, &[entry(2, 2, "b")], 1));
+        let told = checker.on_step(&other.step());
+        assert!(refusal(told).contains("two entries 2@2"));
+    }
+
+    #[test]
+    fn one_entry_after_two_predecessors_is_refused() {
+        let mut checker = LogMatching::default();
+        let one = Made::wrote(follower(1, &[entry(2, 2, "a"), entry(3, 3, "c")], 1));
+        assert_eq!(checker.on_step(&one.step()), Ok(()));
+        let other = Made::wrote(follower(2, &[entry(2, 3, "b"), entry(3, 3, "c")], 1));
+        let told = checker.on_step(&other.step());
+        assert!(refusal(told).contains("3@3 follows term Some(3), elsewhere Some(2)"));
+    }
+
+    #[test]
+    fn an_entry_that_nobody_wrote_is_refused() {
+        let raft = follower(1, &[entry(2, 2, "a")], 1);
+        let told = LogMatching::default().audit(PeerId(1), &raft);
+        assert!(refusal(told).contains("2@2 is unknown"));
+    }
+}

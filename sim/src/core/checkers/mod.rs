@@ -20,6 +20,8 @@ mod configurations;
 mod election_safety;
 mod handover;
 mod log_matching;
+#[cfg(test)]
+mod made;
 pub mod model;
 mod pre_votes;
 pub mod reads;
@@ -39,6 +41,56 @@ pub struct Violation {
     pub property: &'static str,
     /// What was seen.
     pub text: String,
+}
+
+/// Every property, by the name of its file; liveness is `calm.rs`.
+pub const PROPERTIES: [&str; 18] = [
+    "acknowledged",
+    "append_only",
+    "bounds",
+    "check_quorum",
+    "commits",
+    "completeness",
+    "configurations",
+    "election_safety",
+    "handover",
+    "liveness",
+    "log_matching",
+    "pre_votes",
+    "reads",
+    "state_machine",
+    "strangers",
+    "up_to_date",
+    "votes",
+    "watches",
+];
+
+/// What a run does with verdicts: it ends with the first thing broken, or judges each property as if there were no
+/// other, and goes on.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Each is judged as if alone.
+    pub alone: bool,
+    /// What was broken, each property once; only then.
+    pub broken: Vec<Violation>,
+}
+
+impl Verdicts {
+    /// Takes one; an error ends the run.
+    pub fn take(&mut self, property: &'static str, verdict: Verdict) -> Result<(), Violation> {
+        let Err(text) = verdict else {
+            return Ok(());
+        };
+        let violation = Violation { property, text };
+        if !self.alone {
+            return Err(violation);
+        }
+        let mut known = self.broken.iter();
+        if known.all(|known| known.property != property) {
+            self.broken.push(violation);
+        }
+        Ok(())
+    }
 }
 
 /// A peer as it was before a step.
@@ -179,40 +231,36 @@ pub struct Checkers {
 
 impl Checkers {
     /// Shows all of them a step.
-    pub fn on_step(&mut self, step: &Step<'_>, history: &History) -> Result<(), Violation> {
-        let told = |property: &'static str| move |text: String| Violation { property, text };
-        strangers::check(step).map_err(told("strangers"))?;
-        self.votes.on_step(step).map_err(told("votes"))?;
-        self.up_to_date.on_step(step).map_err(told("up_to_date"))?;
-        self.pre_votes
-            .on_step(step, history)
-            .map_err(told("pre_votes"))?;
-        self.election_safety
-            .on_step(step, history)
-            .map_err(told("election_safety"))?;
-        completeness::check(step, history).map_err(told("completeness"))?;
-        append_only::check(step).map_err(told("append_only"))?;
-        self.log_matching
-            .on_step(step)
-            .map_err(told("log_matching"))?;
-        commits::check(step, history).map_err(told("commits"))?;
-        self.configurations
-            .on_step(step, history)
-            .map_err(told("configurations"))?;
-        handover::check(step, history).map_err(told("handover"))?;
-        self.check_quorum
-            .on_step(step)
-            .map_err(told("check_quorum"))?;
-        bounds::check(step).map_err(told("bounds"))
+    pub fn on_step(
+        &mut self,
+        step: &Step<'_>,
+        history: &History,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Violation> {
+        verdicts.take("strangers", strangers::check(step))?;
+        verdicts.take("votes", self.votes.on_step(step))?;
+        verdicts.take("up_to_date", self.up_to_date.on_step(step))?;
+        verdicts.take("pre_votes", self.pre_votes.on_step(step, history))?;
+        let elected = self.election_safety.on_step(step, history);
+        verdicts.take("election_safety", elected)?;
+        verdicts.take("completeness", completeness::check(step, history))?;
+        verdicts.take("append_only", append_only::check(step))?;
+        verdicts.take("log_matching", self.log_matching.on_step(step))?;
+        verdicts.take("commits", commits::check(step, history))?;
+        let followed = self.configurations.on_step(step, history);
+        verdicts.take("configurations", followed)?;
+        verdicts.take("handover", handover::check(step, history))?;
+        verdicts.take("check_quorum", self.check_quorum.on_step(step))?;
+        verdicts.take("bounds", bounds::check(step))
     }
 
     /// Looks at one whole log.
-    pub fn audit(&self, peer: PeerId, raft: &Raft) -> Result<(), Violation> {
-        self.log_matching
-            .audit(peer, raft)
-            .map_err(|text| Violation {
-                property: "log_matching",
-                text,
-            })
+    pub fn audit(
+        &self,
+        peer: PeerId,
+        raft: &Raft,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Violation> {
+        verdicts.take("log_matching", self.log_matching.audit(peer, raft))
     }
 }

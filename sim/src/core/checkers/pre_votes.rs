@@ -40,3 +40,46 @@ impl PreVotes {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, founder, leader, refusal, remembered};
+    use super::*;
+
+    fn stands(why: Why) -> Made {
+        let mut made = Made::elected(leader(1, &[1, 2, 3]));
+        (made.before.term, made.cause.why) = (1, why);
+        made
+    }
+
+    fn grants(from: u64, term: Term) -> Made {
+        let yes = Message::PreVoteReply {
+            term,
+            granted: true,
+        };
+        Made::sent(founder(from, &[1, 2, 3]), 1, yes)
+    }
+
+    #[test]
+    fn whoever_was_encouraged_or_ordered_may_stand() {
+        let history = remembered(&[1, 2, 3], &[]);
+        let mut checker = PreVotes::default();
+        let ordered = checker.on_step(&stands(Why::TimeoutNow).step(), &history);
+        assert_eq!(ordered, Ok(()));
+        assert_eq!(checker.on_step(&grants(2, 1).step(), &history), Ok(()));
+        let encouraged = checker.on_step(&stands(Why::Message).step(), &history);
+        assert_eq!(encouraged, Ok(()));
+    }
+
+    #[test]
+    fn whoever_stands_unasked_is_refused() {
+        let history = remembered(&[1, 2, 3], &[]);
+        let mut checker = PreVotes::default();
+        let alone = checker.on_step(&stands(Why::Tick).step(), &history);
+        assert!(refusal(alone).contains("n1 stands in term 2 unasked"));
+        // What was said to another term's question is no answer.
+        assert_eq!(checker.on_step(&grants(2, 0).step(), &history), Ok(()));
+        let old = checker.on_step(&stands(Why::Tick).step(), &history);
+        assert!(refusal(old).contains("unasked"));
+    }
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use kagero::raft::{Index, PeerId, Tag};
+use kagero::store::Revision;
 
 use super::{Verdict, ensure};
 
@@ -11,19 +12,28 @@ use super::{Verdict, ensure};
 struct Asked {
     peer: PeerId,
     floor: Index,
+    state: Revision,
+}
+
+/// An answered read, which is served once its peer has applied so much.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    tag: Tag,
+    index: Index,
+    state: Revision,
 }
 
 /// Reads that are not served yet.
 #[derive(Debug, Default)]
 pub struct Reads {
     asked: BTreeMap<Tag, Asked>,
-    waiting: BTreeMap<PeerId, Vec<(Tag, Index)>>,
+    waiting: BTreeMap<PeerId, Vec<Waiting>>,
 }
 
 impl Reads {
-    /// A client asks a peer, when everything up to `floor` is committed.
-    pub fn ask(&mut self, tag: Tag, peer: PeerId, floor: Index) {
-        self.asked.insert(tag, Asked { peer, floor });
+    /// A client asks a peer, when everything up to `floor` is committed and somebody's state has come to this revision.
+    pub fn ask(&mut self, tag: Tag, peer: PeerId, (floor, state): (Index, Revision)) {
+        self.asked.insert(tag, Asked { peer, floor, state });
     }
 
     /// The core answered.
@@ -38,18 +48,32 @@ impl Reads {
             let (peer, floor) = (peer.0, asked.floor);
             format!("n{peer} read at {index}, and {floor} was committed before it was asked")
         })?;
-        self.waiting.entry(peer).or_default().push((tag, index));
+        let state = asked.state;
+        let read = Waiting { tag, index, state };
+        self.waiting.entry(peer).or_default().push(read);
         Ok(())
     }
 
-    /// A peer has applied so much; how many reads it serves by that.
-    pub fn serve(&mut self, peer: PeerId, applied: Index) -> u64 {
+    /// A peer has applied so much, and its state has come to this revision; how many reads it serves by that.
+    pub fn serve(
+        &mut self,
+        peer: PeerId,
+        (applied, shown): (Index, Revision),
+    ) -> Result<u64, String> {
         let Some(waiting) = self.waiting.get_mut(&peer) else {
-            return 0;
+            return Ok(0);
         };
-        let before = waiting.len();
-        waiting.retain(|(_, index)| *index > applied);
-        (before - waiting.len()) as u64
+        let served = waiting.extract_if(.., |read| read.index <= applied);
+        let served: Vec<Waiting> = served.collect();
+        for Waiting { tag, state, .. } in &served {
+            ensure(shown >= *state, || {
+                let peer = peer.0;
+                format!(
+                    "n{peer} serves read {tag} at revision {shown}, and {state} was there before it was asked"
+                )
+            })?;
+        }
+        Ok(served.len() as u64)
     }
 
     /// A peer died, and with it what it was asked.
@@ -62,5 +86,52 @@ impl Reads {
     pub fn open(&self, must: impl Fn(PeerId) -> bool) -> usize {
         let waiting = self.waiting.iter().filter(|(peer, _)| must(**peer));
         self.asked.len() + waiting.map(|(_, reads)| reads.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::refusal;
+    use super::*;
+
+    const PEER: PeerId = PeerId(1);
+
+    /// Asked when 5 was committed and the state had come to revision 3.
+    fn asked() -> Reads {
+        let mut reads = Reads::default();
+        reads.ask(9, PEER, (5, 3));
+        reads
+    }
+
+    #[test]
+    fn a_read_that_covers_all_before_it_is_accepted() {
+        let mut reads = asked();
+        assert_eq!(reads.answer(9, PEER, Some(6)), Ok(()));
+        assert_eq!(reads.serve(PEER, (5, 2)), Ok(0), "not yet");
+        assert_eq!(reads.open(|_| true), 1);
+        assert_eq!(reads.serve(PEER, (6, 3)), Ok(1));
+        assert_eq!(reads.open(|_| true), 0);
+        assert_eq!(asked().answer(9, PEER, None), Ok(()), "refused is answered");
+    }
+
+    #[test]
+    fn an_index_before_what_was_committed_is_refused() {
+        let stale = asked().answer(9, PEER, Some(4));
+        assert!(refusal(stale).contains("n1 read at 4, and 5 was committed"));
+    }
+
+    #[test]
+    fn a_state_older_than_what_was_there_is_refused() {
+        let mut reads = asked();
+        assert_eq!(reads.answer(9, PEER, Some(5)), Ok(()));
+        let stale = reads.serve(PEER, (5, 2)).map(|_| ());
+        assert!(refusal(stale).contains("serves read 9 at revision 2, and 3 was there"));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_is_refused() {
+        let mut reads = asked();
+        assert_eq!(reads.answer(9, PEER, Some(5)), Ok(()));
+        assert!(refusal(reads.answer(9, PEER, Some(5))).contains("nobody asked"));
     }
 }

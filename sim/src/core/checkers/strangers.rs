@@ -23,3 +23,33 @@ pub fn check(step: &Step<'_>) -> Verdict {
         format!("n{} heeded a message that is not for it", step.peer.0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kagero::raft::Message;
+
+    use super::super::made::{Made, founder, refusal};
+    use super::*;
+
+    fn shown() -> Made {
+        let mut made = Made::of(founder(1, &[1, 2, 3]));
+        made.cause.why = Why::Stranger;
+        made
+    }
+
+    #[test]
+    fn whoever_does_nothing_about_it_is_accepted() {
+        assert_eq!(check(&shown().step()), Ok(()));
+    }
+
+    #[test]
+    fn a_change_or_an_answer_is_refused() {
+        let mut changed = shown();
+        changed.before.term = 0;
+        assert!(refusal(check(&changed.step())).contains("n1 heeded"));
+        let mut answered = Made::sent(founder(1, &[1, 2, 3]), 2, Message::TimeoutNow);
+        assert_eq!(check(&answered.step()), Ok(()), "of its own cluster");
+        answered.cause.why = Why::Stranger;
+        assert!(refusal(check(&answered.step())).contains("n1 heeded"));
+    }
+}

@@ -37,3 +37,44 @@ impl UpToDate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, entry, follower, refusal};
+    use super::*;
+
+    fn asks(id: u64, last_term: Term) -> Made {
+        let ask = Message::Vote {
+            last: 0,
+            last_term: 0,
+            transfer: false,
+        };
+        let mut made = Made::sent(follower(id, &[entry(2, last_term, "a")], 1), 1, ask);
+        made.ready.messages[0].term = 9;
+        made
+    }
+
+    fn votes_for(to: u64) -> Made {
+        let own = follower(1, &[entry(2, 3, "a")], 1);
+        let mut made = Made::sent(own, to, Message::VoteReply { granted: true });
+        made.ready.messages[0].term = 9;
+        made
+    }
+
+    #[test]
+    fn a_vote_for_a_log_as_complete_is_accepted() {
+        let mut checker = UpToDate::default();
+        assert_eq!(checker.on_step(&asks(2, 3).step()), Ok(()));
+        assert_eq!(checker.on_step(&votes_for(2).step()), Ok(()));
+    }
+
+    #[test]
+    fn a_vote_for_a_lesser_log_or_unasked_is_refused() {
+        let mut checker = UpToDate::default();
+        assert_eq!(checker.on_step(&asks(2, 2).step()), Ok(()));
+        let lesser = checker.on_step(&votes_for(2).step());
+        assert!(refusal(lesser).contains("n1 has (3, 2) and votes for n2"));
+        let unasked = checker.on_step(&votes_for(3).step());
+        assert!(refusal(unasked).contains("votes for n3, which has None"));
+    }
+}

@@ -42,3 +42,47 @@ impl Votes {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::{Made, entry, follower, founder, leader, refusal};
+    use super::*;
+
+    const YES: Message = Message::VoteReply { granted: true };
+
+    #[test]
+    fn one_vote_a_term_given_again_is_accepted() {
+        let mut checker = Votes::default();
+        for _ in 0..2 {
+            let voted = Made::sent(founder(1, &[1, 2, 3]), 2, YES);
+            assert_eq!(checker.on_step(&voted.step()), Ok(()));
+        }
+        let next_term = follower(1, &[entry(2, 2, "a")], 1);
+        assert_eq!(
+            checker.on_step(&Made::sent(next_term, 3, YES).step()),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn two_votes_in_a_term_are_refused() {
+        let mut checker = Votes::default();
+        let once = checker.on_step(&Made::sent(founder(1, &[1, 2, 3]), 2, YES).step());
+        assert_eq!(once, Ok(()));
+        let twice = checker.on_step(&Made::sent(founder(1, &[1, 2, 3]), 3, YES).step());
+        assert!(refusal(twice).contains("voted for n2 and n3 in term 1"));
+        // Whoever leads has voted for itself.
+        let mut checker = Votes::default();
+        let other = checker.on_step(&Made::sent(leader(1, &[1, 2, 3]), 3, YES).step());
+        assert!(refusal(other).contains("voted for n1 and n3 in term 2"));
+    }
+
+    #[test]
+    fn an_id_whose_term_goes_back_is_refused() {
+        let mut checker = Votes::default();
+        let known = checker.on_step(&Made::of(leader(1, &[1, 2, 3])).step());
+        assert_eq!(known, Ok(()));
+        let reborn = checker.on_step(&Made::of(founder(1, &[1, 2, 3])).step());
+        assert!(refusal(reborn).contains("was in term 2 and is in 1"));
+    }
+}
