@@ -284,7 +284,7 @@ impl Consensus {
             let introduced = (id, contact);
             let claimant = keepers::claimant(env, options, introduced, &caller, &peer);
             let (told, kept_status) = watch::channel(None);
-            let front = StoreFront::new(tell, peer.clone(), caller.clone(), env, voters);
+            let front = StoreFront::new(id, tell, peer.clone(), caller.clone(), env, voters);
             let front = front.telling_of(kept_status).start();
             let submit = LeaderDoor::new(front.clone()).start().recipient();
             let cloud = env.cloud.clone();
@@ -557,6 +557,7 @@ fn contact(options: &Options, peer: SocketAddr, api: SocketAddr) -> Contact {
         boot_id: options.boot_id.clone(),
         may_vote: options.may_vote,
         labels: options.labels.clone(),
+        takes_named: true,
     }
 }
 

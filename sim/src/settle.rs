@@ -143,7 +143,7 @@ fn judge_foundings(world: &World) -> turmoil::Result {
 /// Judges what clients saw.
 fn judge(world: &World) -> turmoil::Result {
     let (truth, history) = (world.truth(), world.history());
-    let excused = compacted::check(&history.chains, &truth)?;
+    let excused = compacted::check(&history.chains, &truth, world.plan().watch_history)?;
     world.count("watch: gone with a generation", excused.by_generation);
     world.count("watch: gone before a snapshot", excused.by_snapshot);
     world.count("watch: gone for want of room", excused.by_bounds);

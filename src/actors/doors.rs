@@ -17,13 +17,16 @@ use super::raft_peer::{
     GetHistory, GetStatus, Propose, ProposeError, RaftPeer, ReadIndex, Standing,
 };
 use super::refusals::{self, expired, is_not_leader, no_leader, outcome_unknown, stopping};
-use super::wire::{Answer, Call};
+use super::wire::{Answer, Call, Contact};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{Rejected, Term};
 use crate::resource::plan::plan_again;
 use crate::resource::{Plan, Reply, Request, Stamp, Status};
-use crate::store::{Event, Outcome, Revision, View};
+use crate::store::{Event, Outcome, ProposalId, Revision, View};
+use named::Names;
+
+pub mod named;
 
 /// A write is answered, or refused, within this time.
 const SUBMIT_MS_MAX: u64 = 10_000;
@@ -60,7 +63,7 @@ pub(super) struct Doors {
 /// Where a write has to go.
 enum Leader {
     Here,
-    At(String),
+    At(Contact),
 }
 
 fn after(millis: u64) -> Instant {
@@ -72,11 +75,11 @@ impl Doors {
     pub(super) async fn submit(mut self, requests: Vec<Request>) -> Vec<Result<Reply, Status>> {
         let deadline = after(SUBMIT_MS_MAX);
         loop {
-            let submitted = match self.leader(deadline).await {
+            let submitted = match self.leader(None, deadline).await {
                 Err(status) => return vec![Err(status); requests.len()],
-                Ok(Leader::Here) => self.submit_here(&requests, deadline).await,
-                Ok(Leader::At(address)) => self
-                    .forward(address, Call::Submit(requests.clone()), deadline)
+                Ok((_, Leader::Here)) => self.submit_here(&requests, None, deadline).await,
+                Ok((_, Leader::At(leader))) => self
+                    .forward(leader.address, Call::Submit(requests.clone()), deadline)
                     .await
                     .map(|answer| match answer {
                         Answer::Submitted(replies) => Ok(replies),
@@ -99,7 +102,8 @@ impl Doors {
         mut self,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Reply, Status>>, Status> {
-        match self.submit_here(&requests, after(SUBMIT_MS_MAX)).await {
+        let deadline = after(SUBMIT_MS_MAX);
+        match self.submit_here(&requests, None, deadline).await {
             Attempt::Done(replies) => replies,
             Attempt::Elsewhere => Err(refusals::not_leader()),
         }
@@ -160,16 +164,15 @@ impl Doors {
     pub(super) async fn describe(mut self) -> Result<ClusterStatus, Status> {
         let deadline = after(READ_MS_MAX);
         loop {
-            let described = match self.leader(deadline).await? {
+            let described = match self.leader(None, deadline).await?.1 {
                 Leader::Here => Attempt::Done(self.clone().describe_here().await),
-                Leader::At(address) => {
-                    self.forward(address, Call::Describe, deadline)
-                        .await
-                        .map(|answer| match answer {
-                            Answer::Described(status) => Ok(status),
-                            other => Err(unexpected(&other)),
-                        })
-                }
+                Leader::At(leader) => self
+                    .forward(leader.address, Call::Describe, deadline)
+                    .await
+                    .map(|answer| match answer {
+                        Answer::Described(status) => Ok(status),
+                        other => Err(unexpected(&other)),
+                    }),
             };
             match described {
                 Attempt::Done(described) => return described,
@@ -197,26 +200,35 @@ impl Doors {
         }
     }
 
-    /// Plans and commits on this node; `Elsewhere` if it does not lead and nothing was executed.
+    /// Plans and commits on this node; `Elsewhere` if it does not lead and nothing was executed. A single request may
+    /// have names for what is proposed, and the one term in which it may be.
     async fn submit_here(
         &mut self,
         requests: &[Request],
+        names: Option<(Term, Names)>,
         deadline: Instant,
     ) -> Attempt<Vec<Result<Reply, Status>>> {
         let mut replies: Vec<Option<Result<Reply, Status>>> = vec![None; requests.len()];
-        let (mut reign, mut began) = (None, None);
+        let (mut reign, mut names) = names.unzip();
+        let mut began = None;
         for _ in 0..PLANS_MAX {
             // What a leader planned is not worth planning again in a later term of its: much may lie between.
             let leading = self.view_if_leading();
-            let Some((_, view)) = leading.filter(|(term, _)| *reign.get_or_insert(*term) == *term)
+            let Some((term, view)) =
+                leading.filter(|(term, _)| *reign.get_or_insert(*term) == *term)
             else {
                 return finish_or_leave(replies);
             };
+            let name = names.as_mut().map(Names::draw);
+            if name == Some(None) {
+                break;
+            }
             let began = *began.get_or_insert(view.revision());
             let now = self.clock.wall();
             let Planned { writes, unwritten } =
                 self.plan_all(&view, requests, (now, began), &mut replies);
-            let Some(executed) = self.commit(writes, now, deadline, &mut replies).await else {
+            let at = (now, term, name.flatten());
+            let Some(executed) = self.commit(writes, at, deadline, &mut replies).await else {
                 return finish_or_leave(replies);
             };
             let certain = self.answer(unwritten, requests, (began, deadline), &mut replies);
@@ -320,7 +332,7 @@ impl Doors {
     async fn commit(
         &self,
         plans: Vec<(usize, Plan)>,
-        now: jiff::Timestamp,
+        (now, term, name): (jiff::Timestamp, Term, Option<ProposalId>),
         deadline: Instant,
         replies: &mut [Option<Result<Reply, Status>>],
     ) -> Option<bool> {
@@ -331,11 +343,16 @@ impl Doors {
         let mut transactions = Vec::with_capacity(plans.len());
         for (at, plan) in plans {
             waiting.push((at, plan.reply, plan.transactions.len()));
-            transactions.extend(plan.transactions);
+            transactions.extend(plan.transactions.into_iter().map(|t| (name, t)));
         }
         let count = transactions.len();
+        assert!(
+            name.is_none() || count == 1,
+            "a request with a name is one transaction"
+        );
         let proposed = self.peer.send(Propose {
             time_ms: now.as_millisecond(),
+            term: Some(term),
             transactions,
         });
         let outcomes = match timeout_at(deadline, proposed).await {
@@ -373,14 +390,21 @@ impl Doors {
             .map(|known| (known.standing.term, known.view.clone()))
     }
 
-    /// Waits until some node is known to lead.
-    async fn leader(&mut self, deadline: Instant) -> Result<Leader, Status> {
-        let lead = |known: &Known| match known.standing.leader {
-            _ if known.standing.leads => Some(Leader::Here),
-            Some(leader) if leader != known.standing.id => {
-                known.contact(leader).map(|c| Leader::At(c.address))
-            }
-            _ => None,
+    /// Waits until some node is known to lead, in a later term if one is given.
+    async fn leader(
+        &mut self,
+        later_than: Option<Term>,
+        deadline: Instant,
+    ) -> Result<(Term, Leader), Status> {
+        let lead = |known: &Known| {
+            let standing = &known.standing;
+            let leader = match standing.leader {
+                _ if later_than.is_some_and(|term| standing.term <= term) => None,
+                _ if standing.leads => Some(Leader::Here),
+                Some(leader) if leader != standing.id => known.contact(leader).map(Leader::At),
+                _ => None,
+            };
+            leader.map(|leader| (standing.term, leader))
         };
         let found = self
             .known

@@ -243,7 +243,8 @@ impl NodeLinks {
         transactions.extend(adoptions.iter().map(|a| a.transaction.clone()));
         let proposed = self.peer.send(Propose {
             time_ms: now.as_millisecond(),
-            transactions,
+            term: None,
+            transactions: transactions.into_iter().map(|t| (None, t)).collect(),
         });
         let me = ctx.address();
         let writing = async move {

@@ -17,22 +17,22 @@ use super::dial::Introduction;
 use super::member::{Member, Pending};
 use super::messages::{Applied, BecameLeader, LostLeadership};
 use super::metrics::RaftMetrics;
-use super::waiters::Lost;
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
 use crate::raft::{
     Change, ClusterId, Config, Configuration, Envelope, Input, PeerId, Ready, Rejected, Role,
     Status, Term,
 };
-use crate::store::{
-    Command, Compacted, Event, HistoryBounds, Outcome, ProposalId, Revision, Transaction, View,
-};
+use crate::store::{Compacted, Event, HistoryBounds, Revision, View};
 use batch::Proposals;
 use survivor::Promise;
+
+pub use propose::{Propose, ProposeError, Recall};
 
 pub mod archived;
 mod batch;
 pub mod image;
+mod propose;
 pub mod resting;
 pub mod survivor;
 pub mod transfer;
@@ -66,33 +66,6 @@ pub struct PeerGone(pub PeerId);
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct PeerIntroduced(pub Introduction);
-
-/// Replicate these transactions, in order. Leader only.
-#[derive(Message, Debug)]
-#[rtype(result = "Vec<Result<Outcome, ProposeError>>")]
-pub struct Propose {
-    /// The proposer's wall clock, milliseconds since the Unix epoch.
-    pub time_ms: i64,
-    /// What to do, each by itself.
-    pub transactions: Vec<Transaction>,
-}
-
-/// Why a proposal has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// It was not taken; certainly not executed.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// Another leader's entry took its place; certainly not executed.
-    #[error("another leader replaced the proposal")]
-    Replaced,
-    /// It may or may not have been executed.
-    #[error("the proposal's outcome is unknown")]
-    Unknown,
-    /// This node holds no replica.
-    #[error("this node is not a member of a cluster")]
-    NotMember,
-}
 
 /// A view that reflects every write acknowledged before this request.
 #[derive(Message, Debug)]
@@ -366,54 +339,6 @@ impl Handler<PeerIntroduced> for RaftPeer {
     }
 }
 
-impl Handler<Propose> for RaftPeer {
-    type Result = ResponseFuture<Vec<Result<Outcome, ProposeError>>>;
-
-    fn handle(
-        &mut self,
-        Propose {
-            time_ms,
-            transactions,
-        }: Propose,
-        ctx: &mut Self::Context,
-    ) -> Self::Result {
-        let count = transactions.len();
-        let Some(member) = &mut self.member else {
-            return Box::pin(async move { vec![Err(ProposeError::NotMember); count] });
-        };
-        let (answers, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| oneshot::channel()).unzip();
-        let mut payloads = Vec::with_capacity(count);
-        for transaction in transactions {
-            member.next_sequence += 1;
-            let id = ProposalId {
-                origin: self.id.0,
-                sequence: member.next_sequence,
-            };
-            payloads.push(
-                Command {
-                    id,
-                    time_ms,
-                    transaction,
-                }
-                .encode(),
-            );
-        }
-        let proposed = Proposals {
-            bytes: payloads.iter().map(Bytes::len).sum(),
-            payloads,
-            answers,
-        };
-        self.propose_soon(proposed, ctx);
-        Box::pin(async move {
-            let mut outcomes = Vec::with_capacity(count);
-            for receiver in receivers {
-                outcomes.push(receiver.await.unwrap_or(Err(ProposeError::Unknown)));
-            }
-            outcomes
-        })
-    }
-}
-
 impl Handler<ReadIndex> for RaftPeer {
     type Result = LocalBoxFuture<'static, Result<View, ProposeError>>;
 
@@ -595,13 +520,4 @@ fn reachable(
     let mut all = introduced.clone();
     all.extend(contacts.iter().map(|(id, contact)| (*id, contact.clone())));
     Arc::new(all)
-}
-
-impl From<Lost> for ProposeError {
-    fn from(lost: Lost) -> Self {
-        match lost {
-            Lost::Replaced => Self::Replaced,
-            Lost::Unknown => Self::Unknown,
-        }
-    }
 }

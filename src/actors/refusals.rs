@@ -56,6 +56,18 @@ pub(super) fn outcome_unknown() -> Status {
     )
 }
 
+/// Whether a refusal means that: a later leader may know. One that another version words differently is passed on.
+pub(super) fn is_outcome_unknown(status: &Status) -> bool {
+    *status == outcome_unknown()
+}
+
+/// The write was sent, and nobody remembers what became of it.
+pub(super) fn outcome_forgotten() -> Status {
+    Status::timeout(
+        "the write was sent and its leader is gone; what became of it is not remembered; look before you repeat it",
+    )
+}
+
 /// The client has seen a later state than this node could reach in time.
 pub(super) fn too_large_resource_version(revision: Revision) -> Status {
     Status::timeout(format!(

@@ -23,7 +23,7 @@ use super::node_agent::NodeAgent;
 use super::raft_peer::{EnvelopesReceived, PeerIntroduced, RaftPeer};
 use super::recovery::{self, Recoverer, Testify};
 use super::refusals;
-use super::store_front::{DescribeForwarded, StoreFront, SubmitHere, WhatIsKnown};
+use super::store_front::{DescribeForwarded, StoreFront, SubmitHere, SubmitNamedHere, WhatIsKnown};
 use super::wire::{Answer, Call, Contact, FromDialler, FromListener, Identity, LinkDown, LinkUp};
 use crate::env::frames::{Inbox, Outbox, SendError};
 use crate::env::network::Listener;
@@ -240,6 +240,11 @@ impl Doorman {
                     .await
                     .map_err(stopping)?;
                 submitted.map(Answer::Submitted)
+            }
+            Call::SubmitNamed(named) => {
+                let submitted = self.front.send(SubmitNamedHere(named)).await;
+                let reply = submitted.map_err(stopping)?;
+                reply.map(|reply| Answer::Submitted(vec![reply]))
             }
             Call::Describe => self
                 .front

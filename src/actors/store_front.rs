@@ -12,6 +12,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::caller::Caller;
+use super::doors::named::{Named, RequestId, may_be_named};
 use super::doors::{Doors, Known};
 use super::messages::{
     ClusterStatus, Consistency, DescribeCluster, Read, SnapshotStatus, Submit, Subscription,
@@ -38,6 +39,11 @@ const LOOK_MS: u64 = 1_000;
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Result<Reply, Status>>, Status>")]
 pub struct SubmitHere(pub Vec<Request>);
+
+/// One write that another node forwarded and may ask for again; refused as [`SubmitHere`] is.
+#[derive(Message)]
+#[rtype(result = "Result<Result<Reply, Status>, Status>")]
+pub struct SubmitNamedHere(pub Box<Named>);
 
 /// A question that another node forwarded; refused with `NotLeader` unless this node leads.
 #[derive(Message)]
@@ -67,6 +73,10 @@ struct Watcher {
 
 /// The actor. Invariant: `known` is set exactly while this node is a member of a cluster, thus holds a replica.
 pub struct StoreFront {
+    /// This incarnation.
+    id: PeerId,
+    /// Requests named so far.
+    named: u64,
     known: watch::Sender<Option<Known>>,
     watchers: Vec<Watcher>,
     caller: Addr<Caller>,
@@ -85,6 +95,7 @@ pub struct StoreFront {
 impl StoreFront {
     /// A front that tells `known` what it hears.
     pub fn new(
+        id: PeerId,
         known: watch::Sender<Option<Known>>,
         peer: Addr<RaftPeer>,
         caller: Addr<Caller>,
@@ -93,6 +104,8 @@ impl StoreFront {
     ) -> Self {
         let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
         Self {
+            id,
+            named: 0,
             known,
             watchers: Vec::new(),
             caller,
@@ -284,7 +297,20 @@ impl Handler<Submit> for StoreFront {
     type Result = LocalBoxFuture<'static, Vec<Result<Reply, Status>>>;
 
     fn handle(&mut self, Submit(requests): Submit, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.doors().submit(requests))
+        let doors = self.doors();
+        let one = <[Request; 1]>::try_from(requests).map(|[request]| request);
+        match one {
+            Ok(request) if may_be_named(&request) => {
+                self.named += 1;
+                let id = RequestId {
+                    origin: self.id.0,
+                    number: self.named,
+                };
+                Box::pin(async move { vec![doors.submit_named(id, request).await] })
+            }
+            Ok(request) => Box::pin(doors.submit(vec![request])),
+            Err(requests) => Box::pin(doors.submit(requests)),
+        }
     }
 }
 
@@ -293,6 +319,18 @@ impl Handler<SubmitHere> for StoreFront {
 
     fn handle(&mut self, SubmitHere(requests): SubmitHere, _: &mut Self::Context) -> Self::Result {
         Box::pin(self.doors().submit_if_leading(requests))
+    }
+}
+
+impl Handler<SubmitNamedHere> for StoreFront {
+    type Result = LocalBoxFuture<'static, Result<Result<Reply, Status>, Status>>;
+
+    fn handle(
+        &mut self,
+        SubmitNamedHere(named): SubmitNamedHere,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        Box::pin(self.doors().submit_named_if_leading(named))
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::doors::named::Named;
 use super::messages::{ClusterStatus, OpenLog};
 use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
 use super::raft_peer::survivor::{BeginGeneration, MakePromise};
@@ -32,6 +33,9 @@ pub struct Contact {
     pub may_vote: bool,
     /// Labels its operator gave it.
     pub labels: BTreeMap<String, String>,
+    /// It understands [`Call::SubmitNamed`]; programs before that call say nothing of it.
+    #[serde(default)]
+    pub takes_named: bool,
 }
 
 impl Contact {
@@ -111,6 +115,8 @@ pub enum Call {
     },
     /// Plan and commit these writes (leader only).
     Submit(Vec<Request>),
+    /// The same for one write that may be asked for again; answered by [`Answer::Submitted`], too.
+    SubmitNamed(Box<Named>),
     /// Describe the cluster (leader only).
     Describe,
     /// Say who you are and what part you have in consensus: a recovery is considered.

@@ -16,6 +16,7 @@ mod create;
 mod decode;
 mod delete;
 mod patch;
+mod retell;
 mod subresources;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod tests;
 mod update;
 
 pub use delete::{FOREGROUND, ORPHAN};
+pub use retell::retell;
 pub use subresources::scale_of;
 
 /// Largest object as stored, bytes: etcd's own limit, which clients of Kubernetes live with.

@@ -39,9 +39,9 @@ pub struct Usage {
 /// Invariants: the history's newest event is not later than the view; its oldest reach is not either.
 #[derive(Debug, Default)]
 pub struct Store {
-    view: View,
-    outcomes: Outcomes,
-    history: History,
+    pub(super) view: View,
+    pub(super) outcomes: Outcomes,
+    pub(super) history: History,
 }
 
 impl Store {

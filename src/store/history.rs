@@ -106,6 +106,17 @@ impl History {
             .collect())
     }
 
+    /// The change of this revision, if it is known and the only one.
+    pub(super) fn only_at(&self, revision: Revision) -> Option<&Event> {
+        let first = self
+            .events
+            .partition_point(|event| event.revision < revision);
+        let mut events = self.events.range(first..);
+        let event = events.next().filter(|event| event.revision == revision)?;
+        let others = events.next().is_some_and(|next| next.revision == revision);
+        (!others).then_some(event)
+    }
+
     /// Transactions go whole: a watcher that begins after a revision must have seen all of it.
     fn trim(&mut self) {
         while self.events.len() > self.bounds.events_max || self.bytes > self.bounds.bytes_max {

@@ -11,6 +11,7 @@ mod command;
 mod hash;
 mod history;
 mod outcomes;
+mod recall;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use apply::{Applied, Store, Usage};
 pub use command::{COMMAND_VERSION, CommandError};
 pub use history::{Compacted, HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, HistoryBounds};
 pub use outcomes::OUTCOMES_REMEMBERED_MAX;
+pub use recall::{Past, Recalled};
 pub use snapshot::{Encoder, RestoreError, SNAPSHOT_VERSION, Snapshot, checksum};
 pub use types::*;
 pub use view::View;

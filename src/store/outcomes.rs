@@ -1,11 +1,16 @@
 //! What recent proposals came to, so that a retried one is answered and not executed again.
 //!
 //! Part of the replicated state: the table must be equal on all replicas, so it is bounded by count, first in first
-//! out, never by time. A retry that comes later than the bound is executed: its comparisons are then its only guard.
+//! out, never by time. A retry that comes later than the bound would be executed; [`Store::recall`] says of which
+//! proposals the table cannot tell any more, and those are not retried.
+//!
+//! [`Store::recall`]: super::Store::recall
+
+use std::ops::RangeInclusive;
 
 use imbl::{OrdMap, Vector};
 
-use super::{Outcome, ProposalId};
+use super::{Outcome, ProposalId, Revision};
 
 /// Proposals whose outcome is remembered: some seconds of retries at a full load of thousands of writes a second, for
 /// about 1 MiB. All replicas must agree on it, so a change needs a new [`COMMAND_VERSION`](super::COMMAND_VERSION).
@@ -27,6 +32,28 @@ impl Outcomes {
 
     pub(super) fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// Those with these names, by name.
+    pub(super) fn among(
+        &self,
+        names: RangeInclusive<ProposalId>,
+    ) -> impl Iterator<Item = (ProposalId, &Outcome)> {
+        (self.outcomes.range(names)).map(|(id, outcome)| (*id, outcome))
+    }
+
+    /// Whether a proposal that committed later than `since` may have been forgotten. What was forgotten came before all
+    /// that is remembered, so none of it committed later than the first that is.
+    pub(super) fn may_lack_commits_after(&self, since: Revision) -> bool {
+        let committed = |(_, outcome): (ProposalId, &Outcome)| match outcome {
+            Outcome::Committed { revision } => Some(*revision),
+            Outcome::Conflict { .. } => None,
+        };
+        let full = self.len() == OUTCOMES_REMEMBERED_MAX;
+        full && self
+            .iter()
+            .find_map(committed)
+            .is_none_or(|first| first > since)
     }
 
     /// Remembers a new proposal's outcome and forgets the oldest beyond the bound.

@@ -82,6 +82,21 @@ impl View {
         hash.finish()
     }
 
+    /// This state with one key as it was before a change of it. The revision stays.
+    pub(super) fn before(&self, event: &Event) -> Self {
+        let bytes = |record: &Record| record.value.len() as u64;
+        let mut before = self.clone();
+        let replaced = match &event.previous {
+            Some(record) => {
+                before.value_bytes += bytes(record);
+                (before.records).insert(event.key.clone(), record.clone())
+            }
+            None => before.records.remove(&event.key),
+        };
+        before.value_bytes -= replaced.as_ref().map_or(0, bytes);
+        before
+    }
+
     /// Every record from a key on.
     pub(super) fn records_from<'a>(
         &'a self,

@@ -138,6 +138,7 @@ fn configuration(contacts: &[String]) -> Configuration {
         boot_id: String::new(),
         may_vote: true,
         labels: BTreeMap::default(),
+        takes_named: true,
     };
     let ids = (1..).map(PeerId);
     let voters: BTreeSet<PeerId> = ids.clone().take(contacts.len()).collect();
@@ -199,7 +200,8 @@ async fn put(peer: &Addr<RaftPeer>, key: String, value: Bytes) -> Result<Answer,
     let outcomes = peer
         .send(Propose {
             time_ms: 0,
-            transactions: vec![transaction],
+            term: None,
+            transactions: vec![(None, transaction)],
         })
         .await
         .map_err(|error| error.to_string())?;

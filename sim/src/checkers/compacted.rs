@@ -4,7 +4,7 @@
 //! A refusal names the revision from which on the server knows everything, and that must be one of those. Whose replica
 //! answered is not asked: a node without one passes its clients on.
 
-use kagero::store::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, Revision};
+use kagero::store::{HistoryBounds, Revision};
 
 use crate::beginnings::{first_revision, generation_of};
 use crate::history::{Chain, Leg};
@@ -42,17 +42,23 @@ pub struct Excused {
     pub by_bounds: u64,
 }
 
-/// Judges all refusals.
-pub fn check(chains: &[Chain], truth: &Truth) -> Result<Excused, Refused> {
+/// Judges all refusals of a product that keeps so much.
+pub fn check(chains: &[Chain], truth: &Truth, kept: HistoryBounds) -> Result<Excused, Refused> {
     let mut excused = Excused::default();
     let legs = chains.iter().flat_map(|chain| &chain.legs);
     for (leg, floor) in legs.filter_map(|leg| Some((leg, leg.gone?))) {
-        judge(leg, floor, truth, &mut excused)?;
+        judge(leg, floor, truth, kept, &mut excused)?;
     }
     Ok(excused)
 }
 
-fn judge(leg: &Leg, floor: Revision, truth: &Truth, excused: &mut Excused) -> Result<(), Refused> {
+fn judge(
+    leg: &Leg,
+    floor: Revision,
+    truth: &Truth,
+    kept: HistoryBounds,
+    excused: &mut Excused,
+) -> Result<(), Refused> {
     let weight = truth.weight_since(leg.after.unwrap_or_default());
     let refused = |why| Refused {
         node: leg.node.clone(),
@@ -72,8 +78,8 @@ fn judge(leg: &Leg, floor: Revision, truth: &Truth, excused: &mut Excused) -> Re
         excused.by_generation += 1;
     } else if truth.floors().contains(&floor) {
         excused.by_snapshot += 1;
-    } else if weight.events * 100 > HISTORY_EVENTS_MAX * MARGIN_PERCENT
-        || weight.bytes * 100 > HISTORY_BYTES_MAX * MARGIN_PERCENT
+    } else if weight.events * 100 > kept.events_max * MARGIN_PERCENT
+        || weight.bytes * 100 > kept.bytes_max * MARGIN_PERCENT
     {
         excused.by_bounds += 1;
     } else {
@@ -88,6 +94,10 @@ mod tests {
     use super::*;
 
     const BEGUN: Revision = 1 << 40;
+    const KEPT: HistoryBounds = HistoryBounds {
+        events_max: 1_000,
+        bytes_max: 1 << 20,
+    };
 
     fn truth() -> Truth {
         let mut truth = made(&[
@@ -116,7 +126,7 @@ mod tests {
     #[test]
     fn a_refusal_needs_a_snapshot_or_a_generation_after_what_was_seen() {
         let why = |after, floor, truth: &Truth| {
-            check(&gone(after, floor), truth).map_err(|refused| refused.why)
+            check(&gone(after, floor), truth, KEPT).map_err(|refused| refused.why)
         };
         let by_snapshot = Excused {
             by_snapshot: 1,
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_refusal_for_want_of_room_needs_more_than_there_is_room_for() {
-        let bytes = HISTORY_BYTES_MAX * MARGIN_PERCENT / 100;
+        let bytes = KEPT.bytes_max * MARGIN_PERCENT / 100;
         // An object of these marks has them twice.
         let mark = "x".repeat(bytes / 4);
         let mark = mark.as_str();
@@ -157,7 +167,10 @@ mod tests {
             by_bounds: 1,
             ..Excused::default()
         };
-        assert_eq!(check(&gone(Some(2), 3), &truth), Ok(by_bounds));
-        assert!(check(&gone(Some(3), 4), &truth).is_err(), "half as much");
+        assert_eq!(check(&gone(Some(2), 3), &truth, KEPT), Ok(by_bounds));
+        assert!(
+            check(&gone(Some(3), 4), &truth, KEPT).is_err(),
+            "half as much"
+        );
     }
 }

@@ -115,10 +115,10 @@ mod tests {
             ..Transaction::default()
         };
         for number in 0..VALUES {
-            let (time_ms, transactions) = (0, vec![put(number)]);
             let proposed = Propose {
-                time_ms,
-                transactions,
+                time_ms: 0,
+                term: None,
+                transactions: vec![(None, put(number))],
             };
             let outcomes = peer.send(proposed).await.unwrap();
             assert!(outcomes[0].is_ok(), "{outcomes:?}");

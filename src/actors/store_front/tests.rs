@@ -5,13 +5,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::actors::dial::{Greeted, greet};
 use crate::actors::leader_door::LeaderDoor;
 use crate::actors::raft_peer::{Standing, TakePart};
 use crate::actors::testing::host::{contact, env, peer_address};
 use crate::actors::testing::network::Wires;
 use crate::actors::testing::peer::{counted_peer, silent_peer};
 use crate::actors::testing::seed::answer_who;
-use crate::actors::wire::Identity;
+use crate::actors::wire::{Answer, Call, FromDialler, FromListener, Identity};
+use crate::env::network::Listener;
 use crate::raft::{ClusterId, Configuration, PeerId, Role};
 use crate::resource::{Deletion, Options, ResourceName, Verb};
 use crate::store::Store;
@@ -26,7 +28,7 @@ fn front_of(
 ) -> (Addr<StoreFront>, watch::Receiver<Option<Known>>) {
     let (tell, known) = watch::channel(None);
     let caller = Caller::new(wires.network()).start();
-    let front = StoreFront::new(tell, peer, caller, &env(wires, 1), 3);
+    let front = StoreFront::new(PeerId(1), tell, peer, caller, &env(wires, 1), 3);
     (front.start(), known)
 }
 
@@ -140,26 +142,99 @@ async fn a_write_that_no_frame_holds_is_refused_at_once() {
     assert!(start.elapsed() < Duration::from_secs(1));
 }
 
+/// The other end of a node's connection, and the first call on it.
+async fn called(leader: &mut Box<dyn Listener>) -> (Greeted, u64, Call) {
+    let stream = leader.accept().await.unwrap().0;
+    let mut node = greet(stream).await.unwrap();
+    match node.inbox.next().await {
+        Some(Ok(FromDialler::Call { id, call })) => (node, id, call),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[actix::test]
-async fn a_write_whose_answer_is_lost_is_of_unknown_outcome_and_not_repeated() {
+async fn a_write_whose_answer_is_lost_is_not_asked_for_again_while_that_leader_may_lead() {
     tokio::time::pause();
     let wires = Wires::default();
     let mut leader = wires.network().listen(&contact(2).address).await.unwrap();
     let (front, _) = front(&wires);
     front.send(published(&[1, 2], Some(2))).await.unwrap();
-    let submitted = front.send(Submit(vec![request()]));
-    let submitted = tokio::task::spawn_local(submitted);
-    let stream = leader.accept().await.unwrap().0;
-    let mut node = crate::actors::dial::greet(stream).await.unwrap();
-    assert!(
-        matches!(node.inbox.next().await, Some(Ok(_))),
-        "it was asked"
-    );
-    drop(node);
-    let replies = submitted.await.unwrap().unwrap();
-    assert_eq!(replies[0].as_ref().unwrap_err().code, 504);
+    let submitted = tokio::task::spawn_local(front.send(Submit(vec![request()])));
+    drop(called(&mut leader).await);
     let again = timeout(Duration::from_secs(30), leader.accept()).await;
     assert!(again.is_err(), "nobody asks again");
+    let replies = submitted.await.unwrap().unwrap();
+    assert_eq!(replies[0].as_ref().unwrap_err().code, 504);
+}
+
+#[actix::test]
+async fn a_later_leader_is_asked_under_the_same_name() {
+    tokio::time::pause();
+    let wires = Wires::default();
+    let listen = async |number| wires.network().listen(&contact(number).address).await;
+    let (mut first, mut second) = (listen(2).await.unwrap(), listen(3).await.unwrap());
+    let (front, _) = front(&wires);
+    front.send(published(&[1, 2, 3], Some(2))).await.unwrap();
+    let submitted = tokio::task::spawn_local(front.send(Submit(vec![request()])));
+    let (_silent, _, call) = called(&mut first).await;
+    let Call::SubmitNamed(before) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!((before.term, before.again), (1, false));
+    let mut now = published(&[1, 2, 3], None);
+    now.standing.term = 2;
+    front.send(now.clone()).await.unwrap();
+    now.standing.leader = Some(PeerId(3));
+    front.send(now).await.unwrap();
+    let (node, id, call) = called(&mut second).await;
+    let Call::SubmitNamed(after) = call else {
+        panic!("{call:?}");
+    };
+    assert_eq!((after.term, after.again), (2, true));
+    assert_eq!((after.id, after.since), (before.id, before.since));
+    assert_eq!(after.request, request());
+    let reply = Reply {
+        code: 201,
+        body: "{}".into(),
+        warnings: Vec::new(),
+        revision: 7,
+    };
+    let answer = Ok(Answer::Submitted(vec![Ok(reply.clone())]));
+    (node.outbox.send(&FromListener::Answer { id, answer })).unwrap();
+    assert_eq!(submitted.await.unwrap().unwrap(), [Ok(reply)]);
+}
+
+/// Many transactions have no name, and a program before this one knows none.
+#[actix::test]
+async fn what_has_no_name_is_of_unknown_outcome_at_once() {
+    tokio::time::pause();
+    let mut collection = request();
+    collection.verb = Verb::DeleteCollection {
+        label_selector: String::new(),
+        field_selector: String::new(),
+        deletion: Deletion::default(),
+    };
+    for (request, takes_named) in [(collection, true), (request(), false)] {
+        let wires = Wires::default();
+        let mut leader = wires.network().listen(&contact(2).address).await.unwrap();
+        let (front, _) = front(&wires);
+        let mut news = published(&[1, 2], Some(2));
+        let older = crate::actors::wire::Contact {
+            takes_named,
+            ..contact(2)
+        };
+        let configuration = Arc::make_mut(&mut news.standing.configuration);
+        configuration.contacts.insert(PeerId(2), older.encode());
+        front.send(news).await.unwrap();
+        let started = Instant::now();
+        let submitted = tokio::task::spawn_local(front.send(Submit(vec![request])));
+        let (node, _, call) = called(&mut leader).await;
+        assert!(matches!(call, Call::Submit(_)), "{call:?}");
+        drop(node);
+        let replies = submitted.await.unwrap().unwrap();
+        assert_eq!(replies[0].as_ref().unwrap_err().code, 504);
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
 }
 
 #[actix::test]

@@ -49,6 +49,7 @@ pub(crate) fn contact(number: u16) -> Contact {
         boot_id: options.boot_id,
         may_vote: options.may_vote,
         labels: options.labels,
+        takes_named: true,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the actors together.
 
+mod answers;
 mod claims;
 mod cloud;
 mod cluster;

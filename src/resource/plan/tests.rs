@@ -4,20 +4,21 @@ mod create;
 mod delete;
 mod hostile;
 mod patch;
+mod retold;
 mod subresources;
 mod update;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use super::{plan, plan_again};
+use super::{plan, plan_again, retell};
 use crate::resource::codec;
 use crate::resource::request::{
     Deletion, Options, PatchType, Plan, Reply, Request, ResourceName, Stamp, Status, Verb,
 };
-use crate::store::{Command, Outcome, ProposalId, Store};
+use crate::store::{Command, Outcome, ProposalId, Recalled, Store};
 
 const NOW: &str = "2026-01-02T03:04:05.678Z";
 
@@ -52,9 +53,32 @@ impl Cluster {
     fn send(&mut self, request: &Request) -> Result<Reply, Status> {
         let plan = self.plan(request)?;
         match self.commit(&plan) {
-            Outcome::Committed { revision } => Ok(plan.reply.finish(revision)),
+            Outcome::Committed { revision } => {
+                let reply = plan.reply.finish(revision);
+                if let [_] = &plan.transactions[..] {
+                    let again = self.ask_again(request, self.commands);
+                    assert_eq!(again.as_ref(), Some(&reply), "{request:?}");
+                }
+                Ok(reply)
+            }
             Outcome::Conflict { key, .. } => panic!("nobody else writes {key}"),
         }
+    }
+
+    /// What the request of a command is answered by another leader, at another time.
+    fn ask_again(&self, request: &Request, command: u64) -> Option<Reply> {
+        let name = ProposalId {
+            origin: 1,
+            sequence: command,
+        };
+        let Recalled::Committed(past) = self.store.recall(name..=name, 0) else {
+            panic!("it has committed");
+        };
+        let mut stamp = Stamp {
+            now: self.now + SignedDuration::from_hours(1),
+            entropy: &mut StdRng::seed_from_u64(command),
+        };
+        retell(&past, request, &mut stamp)
     }
 
     fn commit(&mut self, plan: &Plan) -> Outcome {

@@ -187,7 +187,8 @@ async fn only_what_was_promised_to_itself_begins_and_once() {
     );
     let written = Propose {
         time_ms: 0,
-        transactions: vec![crate::store::Transaction::default()],
+        term: None,
+        transactions: vec![(None, crate::store::Transaction::default())],
     };
     assert!(peer.send(written).await.unwrap()[0].is_ok());
 }
