@@ -16,7 +16,7 @@ use crate::resource::pods::is_unique;
 ///
 /// Invariants: nothing is killed for being unwanted before the full set of the highest seat heard has arrived; a pod is
 /// not started before an inventory has told whether it runs already; a pod that was reported gone stays known until
-/// the leader stops wanting it, so that it never starts again; a lease counts only after its leader's full set, and only
+/// the leader stops wanting it, so that it never starts again in that generation; a lease counts only after its leader's full set, and only
 /// for what that leader wants.
 #[derive(Debug)]
 pub struct Agent {

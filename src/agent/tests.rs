@@ -402,6 +402,12 @@ impl World {
                 meta["deletionGracePeriodSeconds"] = json!(grace);
                 self.desire(false, &[uid], Vec::new());
             }
+            // restore UID: the state is from before its deletion.
+            "restore" => {
+                let uid = words.word()?;
+                let meta = &mut self.objects.get_mut(uid).ok_or("no such pod")?["metadata"];
+                meta["deletionTimestamp"].take();
+            }
             // seat GENERATION TERM
             "seat" => {
                 self.seat = Seat {

@@ -20,7 +20,7 @@ const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 impl PodMachine {
     /// Starts what is due. `may_kill`: a leader's full set is known, so that an unwanted pod is really unwanted.
     pub(crate) fn plan(&mut self, may_kill: bool, moment: &mut Moment<'_>) {
-        if self.gone {
+        if self.gone && !self.begins_anew(moment.wall) {
             return;
         }
         if self.is_ours(moment) {
@@ -51,6 +51,22 @@ impl PodMachine {
             }
         }
         self.desired = Some(assignment);
+    }
+
+    /// It was deleted, and is gone; a generation that began with a state from before its deletion wants it still.
+    fn begins_anew(&mut self, wall: Timestamp) -> bool {
+        let deleted = self.is_deleted();
+        let Some(assignment) = self.desired.take_if(|_| !deleted) else {
+            return false;
+        };
+        *self = Self {
+            resolved: true,
+            touched: self.touched,
+            leased_until: self.leased_until,
+            ..Self::new(self.pod.clone(), wall)
+        };
+        self.assign(assignment);
+        true
     }
 
     /// Decides whether the pod has ended for good.
