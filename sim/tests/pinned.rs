@@ -89,3 +89,9 @@ fn those_who_stay_are_a_quorum_of_the_next_voters() {
 fn a_worker_finds_the_api_by_who_leads() {
     holds("noticed_storm", 70_001);
 }
+
+/// A pod that was deleted, and gone, after the snapshot that a cluster was restored from was neither started nor given up.
+#[test]
+fn what_is_gone_starts_again_where_its_deletion_is_forgotten() {
+    holds("unique_over", 4);
+}

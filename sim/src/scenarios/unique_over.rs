@@ -83,7 +83,11 @@ async fn lose_majority(world: &World) -> turmoil::Result {
     lose(world, &others, lives);
     world.pass(ALONE_MS.0..=ALONE_MS.1).await;
     world.measure_recovery();
-    recover(world, &survivor, &others).await?;
+    // The survivor may take some seconds to find out that nobody leads.
+    until(world, "a recovery", async || {
+        recover(world, &survivor, &others).await.ok()
+    })
+    .await;
     world.pass(ALONE_MS.0..=ALONE_MS.1).await;
     for (at, name) in others.iter().enumerate() {
         world.inflict(if lives && at == 0 {
