@@ -4,7 +4,6 @@
 //! because only the driver may stop a host. What must hold is in `checkers`; what every run ends with is in `settle.rs`.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::clients;
 use crate::edges::{CloudView, FakeRuntime, SimObjects, TRUE_PERCENT};
 use crate::faults::injector::Injector;
 use crate::faults::links::Links;
+use crate::machine::Boot;
 use crate::settle;
 use crate::truth;
 use crate::world::{API_PORT, CLIENT, Fault, Plan, Process, Storm, World};
@@ -115,35 +115,7 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
         shelf: Rc::new(machine.clone()),
         cloud: Rc::new(CloudView::new(&machine, cloud_entropy, machines)),
     };
-    let options = Options {
-        name: name.clone(),
-        listen: format!("0.0.0.0:{PEER_PORT}"),
-        advertise: Some(format!("{name}:{PEER_PORT}")),
-        api: format!("0.0.0.0:{API_PORT}"),
-        seeds: plan.names()[..plan.seeds]
-            .iter()
-            .map(|name| format!("{name}:{PEER_PORT}"))
-            .collect(),
-        voters: plan.voters,
-        may_vote: true,
-        init: false,
-        labels: plan
-            .zone(&name)
-            .map(|zone| (ZONE.to_owned(), zone))
-            .into_iter()
-            .collect(),
-        machine_id: boot.machine_id,
-        boot_id: boot.boot_id,
-        cpu_millis: 8_000,
-        memory_bytes: 16 << 30,
-        pods_max: 110,
-        auto_recover: plan.auto_recover,
-        snapshot_interval: plan.snapshot_interval.unwrap_or(Duration::MAX),
-        manifests: plan.manifests.clone(),
-        consensus: plan.consensus.clone(),
-        history: plan.watch_history,
-    };
-    let node = node::start(env, options).await?;
+    let node = node::start(env, options(plan, &name, boot)).await?;
     let process = Process {
         known: node.known.clone(),
         figures: node.figures,
@@ -163,6 +135,38 @@ async fn host(world: World, name: String, entropy: Entropy) -> turmoil::Result {
     }
     std::future::pending::<()>().await;
     Ok(())
+}
+
+/// What a machine's process is told.
+fn options(plan: &Plan, name: &str, boot: Boot) -> Options {
+    Options {
+        name: name.to_owned(),
+        listen: format!("0.0.0.0:{PEER_PORT}"),
+        advertise: Some(format!("{name}:{PEER_PORT}")),
+        api: format!("0.0.0.0:{API_PORT}"),
+        seeds: plan.names()[..plan.seeds]
+            .iter()
+            .map(|name| format!("{name}:{PEER_PORT}"))
+            .collect(),
+        voters: plan.voters,
+        may_vote: true,
+        init: false,
+        labels: plan
+            .zone(name)
+            .map(|zone| (ZONE.to_owned(), zone))
+            .into_iter()
+            .collect(),
+        machine_id: boot.machine_id,
+        boot_id: boot.boot_id,
+        cpu_millis: 8_000,
+        memory_bytes: 16 << 30,
+        pods_max: 110,
+        auto_recover: plan.auto_recover,
+        snapshot_interval: plan.snapshot_interval.unwrap_or(Duration::MAX),
+        manifests: plan.manifests.clone(),
+        consensus: plan.consensus.clone(),
+        history: plan.watch_history,
+    }
 }
 
 /// Does what was asked for, and what the schedule wants.
@@ -229,34 +233,6 @@ impl Breaker {
                 world.set_process(name, None);
                 sim.bounce(name.as_str());
             }
-            Fault::CutOff(name) => {
-                links.cut.insert(name.clone());
-            }
-            Fault::Mute(name) => {
-                links.mute.insert(name.clone());
-            }
-            Fault::Deafen(name) => {
-                links.deaf.insert(name.clone());
-            }
-            Fault::Heal(name) => {
-                for faults in [&mut links.cut, &mut links.mute, &mut links.deaf] {
-                    faults.remove(name);
-                }
-            }
-            Fault::Split(names) => links.splits.push(names.iter().cloned().collect()),
-            Fault::Unite(names) => end_one(&mut links.splits, names),
-            Fault::CutLink(one, other) => {
-                links.links.push([one.clone(), other.clone()].into());
-            }
-            Fault::HealLink(one, other) => {
-                end_one(&mut links.links, &[one.clone(), other.clone()]);
-            }
-            Fault::Slow(name, 0) => {
-                links.slow.remove(name);
-            }
-            Fault::Slow(name, latency_ms) => {
-                links.slow.insert(name.clone(), *latency_ms);
-            }
             Fault::Pause(name) => {
                 world.machine(name).clock().freeze(now);
                 world.machine(name).gate().shut();
@@ -274,14 +250,8 @@ impl Breaker {
                     .clock()
                     .skew(now, TRUE_PERCENT, *jump_ms);
             }
+            network => links.apply(network),
         }
         links.sync(sim, world);
     }
-}
-
-/// Ends one of those that are between the same machines; another may have begun meanwhile.
-fn end_one(all: &mut Vec<BTreeSet<String>>, names: &[String]) {
-    let names = names.iter().cloned().collect();
-    let found = all.iter().position(|group| *group == names);
-    all.remove(found.expect("what ends has begun"));
 }

@@ -284,6 +284,7 @@ impl RunArgs {
 
     fn options(&self, name: String) -> anyhow::Result<Options> {
         let capacity = machine::Capacity::read()?;
+        let memory = capacity.memory_bytes;
         let left = |flag: &str, total: u64, reserved: u64| {
             let left = total.checked_sub(reserved).filter(|left| *left > 0);
             left.with_context(|| {
@@ -309,11 +310,7 @@ impl RunArgs {
                 .unwrap_or_else(|| machine::machine_id(&name)),
             boot_id: self.boot_id.clone().unwrap_or_else(machine::boot_id),
             cpu_millis: left("--reserved-cpu", capacity.cpu_millis, self.reserved_cpu)?,
-            memory_bytes: left(
-                "--reserved-memory",
-                capacity.memory_bytes,
-                self.reserved_memory,
-            )?,
+            memory_bytes: left("--reserved-memory", memory, self.reserved_memory)?,
             pods_max: self.max_pods,
             auto_recover: self.auto_recover,
             snapshot_interval: self.snapshot_interval,

@@ -1,5 +1,5 @@
 //! A process ends itself only where its generation can never live or was gone on from without it: before anybody led
-//! there, or after a later one was led. Else a supervisor's restart would hide that the product gave up.
+//! there, or after a later one was led; or where it had promised to leave a generation that lives. Else a supervisor's restart would hide that the product gave up.
 //!
 //! It says which of the reasons that the product knows it has, and that one must be true.
 
@@ -22,7 +22,7 @@ pub struct Ends {
 pub enum Reason {
     /// The founders of its cluster died before anybody led (`joiner/founding.rs`).
     Stillborn,
-    /// It promised a generation, and another was begun (`joiner.rs`).
+    /// It promised a generation; another was begun, or its own lives on (`joiner.rs`).
     Overtaken,
     /// A later process has its name (`admission.rs`).
     Superseded,
@@ -32,7 +32,7 @@ pub enum Reason {
 const REASONS: [(&str, Reason); 3] = [
     ("the founders of its cluster died", Reason::Stillborn),
     (
-        "it promised a generation that another overtook",
+        "it promised a later generation than the one that lives",
         Reason::Overtaken,
     ),
     ("this one is superseded", Reason::Superseded),
@@ -107,7 +107,10 @@ impl Ends {
             Reason::Stillborn if self.led.contains(&generation) => {
                 Err(gave_up("which was led, though it says the contrary"))
             }
-            Reason::Overtaken | Reason::Superseded if self.newest() <= Some(generation) => {
+            Reason::Overtaken if self.newest() < Some(generation) => {
+                Err(gave_up("which nobody led, nor a later one"))
+            }
+            Reason::Superseded if self.newest() <= Some(generation) => {
                 Err(gave_up("after which no other was led"))
             }
             known => Ok(known),

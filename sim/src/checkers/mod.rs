@@ -23,10 +23,12 @@ pub mod unique;
 pub mod watches;
 
 use self::bounded::Bounds;
+use kagero::actors::doors::Known;
+
 use crate::beginnings::Reach;
 use crate::history::History;
 use crate::truth::Truth;
-use crate::world::World;
+use crate::world::{Process, World};
 
 /// A digest reads a whole store, so replicas are compared every so many steps (and at the end). What they apply is
 /// compared all the time (`truth.rs`).
@@ -107,45 +109,12 @@ impl Checks {
         self.steps += 1;
         let weigh = self.steps.is_multiple_of(STEPS_PER_WEIGHING);
         world.for_each_known(|node, known, process| {
-            if looked.is_err() {
-                return;
+            if looked.is_ok() {
+                looked = self.look_at(world, node, known, process, weigh);
             }
-            looked = (|| {
-                self.clusters.look(node, known)?;
-                self.leaders.look(known)?;
-                self.ends.look(known);
-                self.revisions.look(node, known)?;
-                let (generation, term, applied, revision) = process.figures.reached();
-                let mut truth = world.truth();
-                truth.reach(Reach {
-                    generation,
-                    term,
-                    applied,
-                    revision,
-                });
-                truth.hold(known.standing.id, known.view.revision());
-                drop(truth);
-                for step in self.membership.look(&known.standing)? {
-                    world.count(step, 1);
-                }
-                if weigh {
-                    let held = process.figures.held_bytes();
-                    bounded::check(node, held, &Bounds::of(world.plan(), known))?;
-                }
-                Ok(())
-            })();
         });
         looked?;
-        let incarnations = world.incarnations();
-        for id in incarnations.values() {
-            self.ends.look_at_process(*id);
-        }
-        for (machine, said) in world.take_ends() {
-            let id = incarnations.get(&machine);
-            let id = id.expect("it counts as running until the driver has started the next");
-            let reason = self.ends.check(&machine, *id, &said)?;
-            world.count(reason.name(), 1);
-        }
+        self.look_at_ends(world, weigh)?;
         for seen in self.unique.look(world)? {
             world.count(seen, 1);
         }
@@ -170,6 +139,58 @@ impl Checks {
         }
         if compare {
             replicas::check(&known)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what one node knows.
+    fn look_at(
+        &mut self,
+        world: &World,
+        node: &str,
+        known: &Known,
+        process: &Process,
+        weigh: bool,
+    ) -> Result<(), Broken> {
+        self.clusters.look(node, known)?;
+        self.leaders.look(known)?;
+        self.ends.look(known);
+        self.revisions.look(node, known)?;
+        let (generation, term, applied, revision) = process.figures.reached();
+        let mut truth = world.truth();
+        truth.reach(Reach {
+            generation,
+            term,
+            applied,
+            revision,
+        });
+        truth.hold(known.standing.id, known.view.revision());
+        drop(truth);
+        for step in self.membership.look(&known.standing)? {
+            world.count(step, 1);
+        }
+        if weigh {
+            let held = process.figures.held_bytes();
+            bounded::check(node, held, &Bounds::of(world.plan(), known))?;
+        }
+        Ok(())
+    }
+
+    /// Judges processes that ended themselves.
+    fn look_at_ends(&mut self, world: &World, weigh: bool) -> Result<(), Broken> {
+        let ends = world.take_ends();
+        if ends.is_empty() && !weigh {
+            return Ok(());
+        }
+        let incarnations = world.incarnations();
+        for id in incarnations.values() {
+            self.ends.look_at_process(*id);
+        }
+        for (machine, said) in ends {
+            let id = incarnations.get(&machine);
+            let id = id.expect("it counts as running until the driver has started the next");
+            let reason = self.ends.check(&machine, *id, &said)?;
+            world.count(reason.name(), 1);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::deed::Deed;
 use crate::cluster::LATENCY_MS;
 use crate::world::{CLIENT, World};
 
@@ -41,6 +42,49 @@ impl Links {
                 || self.links.iter().any(severed)
         };
         lost || (from != CLIENT && to != CLIENT && silent())
+    }
+
+    /// Takes what is done to the network, but for machines that are off it.
+    pub fn apply(&mut self, deed: &Deed) {
+        match deed {
+            Deed::CutOff(name) => {
+                self.cut.insert(name.clone());
+            }
+            Deed::Mute(name) => {
+                self.mute.insert(name.clone());
+            }
+            Deed::Deafen(name) => {
+                self.deaf.insert(name.clone());
+            }
+            Deed::Heal(name) => {
+                for faults in [&mut self.cut, &mut self.mute, &mut self.deaf] {
+                    faults.remove(name);
+                }
+            }
+            Deed::Split(names) => self.splits.push(names.iter().cloned().collect()),
+            Deed::Unite(names) => end_one(&mut self.splits, names),
+            Deed::CutLink(one, other) => {
+                self.links.push([one.clone(), other.clone()].into());
+            }
+            Deed::HealLink(one, other) => {
+                end_one(&mut self.links, &[one.clone(), other.clone()]);
+            }
+            Deed::Slow(name, 0) => {
+                self.slow.remove(name);
+            }
+            Deed::Slow(name, latency_ms) => {
+                self.slow.insert(name.clone(), *latency_ms);
+            }
+            Deed::LoseMachine(_)
+            | Deed::ReturnMachine(_)
+            | Deed::RestartProcess(_)
+            | Deed::StartNext(_)
+            | Deed::Announce(..)
+            | Deed::Pause(_)
+            | Deed::Resume(_)
+            | Deed::Skew(..)
+            | Deed::SetRight(..) => {}
+        }
     }
 
     fn latency(&self, one: &str, other: &str) -> Option<u32> {
@@ -85,6 +129,13 @@ impl Links {
             sim.set_link_max_message_latency(one, other, millis(LATENCY_MS.1));
         }
     }
+}
+
+/// Ends one of those that are between the same machines; another may have begun meanwhile.
+fn end_one(all: &mut Vec<BTreeSet<String>>, names: &[String]) {
+    let names = names.iter().cloned().collect();
+    let found = all.iter().position(|group| *group == names);
+    all.remove(found.expect("what ends has begun"));
 }
 
 #[cfg(test)]
