@@ -443,6 +443,11 @@ impl World {
         self.with_seen(|meter, seen| meter.on_recovery(now, seen));
     }
 
+    /// Nothing stands against serving any more: the store of the snapshots failed as often as it was to, for one.
+    pub fn enable(&self) {
+        self.inner.calm.borrow_mut().enable(self.elapsed());
+    }
+
     /// In the end these acknowledged writes are not there.
     pub(crate) fn measure_missing(&self, lost: &[u64]) {
         self.inner.meter.borrow_mut().on_loss(lost);

@@ -72,8 +72,15 @@ fn after(millis: u64) -> Instant {
 
 impl Doors {
     /// Plans and commits, here or on the leader. Replies stand in the order of the requests.
-    pub(super) async fn submit(mut self, requests: Vec<Request>) -> Vec<Result<Reply, Status>> {
-        let deadline = after(SUBMIT_MS_MAX);
+    pub(super) async fn submit(self, requests: Vec<Request>) -> Vec<Result<Reply, Status>> {
+        self.submit_until(requests, after(SUBMIT_MS_MAX)).await
+    }
+
+    async fn submit_until(
+        mut self,
+        requests: Vec<Request>,
+        deadline: Instant,
+    ) -> Vec<Result<Reply, Status>> {
         loop {
             let submitted = match self.leader(None, deadline).await {
                 Err(status) => return vec![Err(status); requests.len()],

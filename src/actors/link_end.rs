@@ -194,6 +194,10 @@ impl LinkEnd {
     fn on_assigned(&mut self, assign: &AssignPods) {
         self.want(assign.full, &assign.upsert, &assign.remove);
         if assign.full {
+            if assign.generation > self.told_by {
+                // It may know nothing of their deletion, and want them anew; the agent says again which are gone.
+                self.reports.retain(|_, report| !report.gone);
+            }
             self.told_by = assign.generation;
         }
         let Some(current) = &mut self.current else {

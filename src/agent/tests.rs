@@ -40,7 +40,7 @@ struct World {
     engine: Inventory,
     failing: BTreeMap<String, Failure>,
     hanging: BTreeSet<u64>,
-    hang_stops: bool,
+    hangs: Option<String>,
     /// Nobody else can ever have run what is assigned.
     fresh: bool,
     ids: u32,
@@ -61,7 +61,7 @@ impl World {
             engine: Inventory::default(),
             failing: BTreeMap::new(),
             hanging: BTreeSet::new(),
-            hang_stops: false,
+            hangs: None,
             fresh: false,
             ids: 0,
             output: String::new(),
@@ -123,7 +123,7 @@ impl World {
                 uid,
                 operation,
             } => {
-                let hangs = self.hang_stops && matches!(operation, Operation::StopContainer { .. });
+                let hangs = self.hangs.as_deref() == Some(operation.name());
                 let outcome = self.operate(&operation, &uid, hangs);
                 if hangs {
                     self.hanging.insert(ticket);
@@ -461,10 +461,11 @@ impl World {
                 self.failing.insert(what, failure);
             }
             "mend" => self.failing.clear(),
-            "hang-stops" => self.hang_stops = true,
-            // stops UID: the hanging ones end, killed.
+            // hang OPERATION
+            "hang" => self.hangs = Some(words.word()?.to_owned()),
+            // stops UID: what hangs ends, all containers killed.
             "stops" => {
-                self.hang_stops = false;
+                self.hangs = None;
                 self.end(|_| true, 137);
                 let uid = words.word()?;
                 for ticket in std::mem::take(&mut self.hanging) {

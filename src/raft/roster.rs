@@ -71,7 +71,7 @@ impl Default for Limits {
     }
 }
 
-/// The change to propose now, if any: voters first, then dead learners, new learners, standbys of crowded zones. None unless `status` is a
+/// The change to propose now, if any: voters first, then dead learners, new ones, standbys of crowded zones. None unless `status` is a
 /// leader's and no joint change is under way.
 pub fn plan_membership(
     status: &Status,
@@ -167,7 +167,11 @@ impl Plan<'_> {
     /// Where there are standbys enough, one that makes room for somebody in a zone that has at least two healthy members
     /// fewer than its own: the zones of those who came first are not the only ones for good.
     fn crowding_standby(&self) -> Option<Change> {
-        let (_, candidate) = self.next_learner().filter(|_| self.has_standbys())?;
+        // Only while nobody may have died and all stand by in earnest: one makes room at a time.
+        let heard = |peer| self.silent(peer) <= self.limits.swap_silent_max;
+        let mut members = self.status.configuration.members();
+        let calm = self.has_standbys() && members.all(heard) && self.all_ready();
+        let (_, candidate) = self.next_learner().filter(|_| calm)?;
         let fewest = self.healthy_in(&candidate.zone);
         let learners = self.status.configuration.learners.iter().copied();
         let crowd = |peer: &PeerId| self.healthy_in(self.zone(*peer));
@@ -262,6 +266,12 @@ impl Plan<'_> {
         let caught_up = self.status.progress.get(&peer).is_some_and(|p| p.caught_up);
         let may_vote = self.candidates.get(&peer).is_some_and(|c| c.may_vote);
         caught_up && may_vote && self.is_healthy(peer)
+    }
+
+    /// Whether every learner could vote at once.
+    fn all_ready(&self) -> bool {
+        let mut learners = self.status.configuration.learners.iter();
+        learners.all(|peer| self.is_ready(*peer))
     }
 
     fn is_healthy(&self, peer: PeerId) -> bool {

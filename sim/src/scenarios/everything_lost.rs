@@ -34,6 +34,9 @@ const PODS: usize = 6;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// A save that fails is tried again after 1, 2, 4 s; each of its steps takes 0.2 s at most.
 const SLACK: Duration = Duration::from_secs(10);
+/// Seeds that wait for each other, and for those who hold a replica to be gone for long enough, take up to 30 s; an
+/// attempt of some ten requests, of which one of twenty-five fails, is made again after some seconds, several times.
+const RESTORED_WITHIN: Duration = Duration::from_secs(90);
 /// The first revision of generation 1.
 const FIRST: Revision = 1 << 40;
 /// A fault is done at the next step.
@@ -166,9 +169,10 @@ async fn bring_back(world: &World, with_machines: bool) -> Duration {
     world.elapsed()
 }
 
-/// Waits until the new generation serves; gives its record.
+/// Waits until the new generation serves, which it must within [`RESTORED_WITHIN`]; gives its record.
 pub(super) async fn restored(world: &World) -> Value {
-    until(world, "the restored cluster", async || {
+    let began = world.elapsed();
+    let record = until(world, "the restored cluster", async || {
         let leader = leader(world)?;
         if world.known()[&leader].standing.cluster.generation != 1 {
             return None;
@@ -176,7 +180,15 @@ pub(super) async fn restored(world: &World) -> Value {
         let status = world.client(&leader).get(STATUS).await.ok()?;
         status.get("restore").cloned()
     })
-    .await
+    .await;
+    world.enable();
+    let took = world.elapsed().saturating_sub(began);
+    if took > RESTORED_WITHIN {
+        world.report_broken(format!(
+            "a restore took {took:?}, more than {RESTORED_WITHIN:?}"
+        ));
+    }
+    record
 }
 
 /// How old the restored state was when everything was lost. The machines' clocks tell the world's time.

@@ -37,6 +37,10 @@ const PLAN_BITS: u32 = 8;
 /// How often one request is planned under its name, by all its leaders together.
 const NAMED_PLANS_MAX: u64 = 1 << PLAN_BITS;
 
+/// After one that did not answer, the next leader is waited for so long: several elections. There is none where only the
+/// connection to a leader that lives was lost.
+const NEXT_LEADER_MS_MAX: u64 = 4_000;
+
 /// Names one request for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestId {
@@ -95,6 +99,12 @@ impl Names {
     }
 }
 
+/// The reply to one request.
+fn only(replies: Vec<Result<Reply, Status>>) -> Result<Reply, Status> {
+    let first = replies.into_iter().next();
+    first.unwrap_or_else(|| Err(outcome_unknown()))
+}
+
 /// Whether all of a request is one transaction.
 pub fn may_be_named(request: &Request) -> bool {
     !matches!(request.verb, Verb::DeleteCollection { .. })
@@ -119,7 +129,8 @@ impl Doors {
         let mut unanswered = None;
         loop {
             let refused = || unanswered.map_or_else(no_leader, |_| outcome_unknown());
-            let Ok((term, leader)) = self.leader(unanswered, deadline).await else {
+            let patience = unanswered.map_or(deadline, |_| deadline.min(after(NEXT_LEADER_MS_MAX)));
+            let Ok((term, leader)) = self.leader(unanswered, patience).await else {
                 return Err(refused());
             };
             named.term = term;
@@ -134,8 +145,8 @@ impl Doors {
                 }
                 Leader::At(_) if unanswered.is_some() => return Err(outcome_unknown()),
                 Leader::At(_) => {
-                    let mut replies = self.submit(vec![named.request]).await;
-                    return replies.pop().unwrap_or_else(|| Err(no_leader()));
+                    let replies = self.submit_until(vec![named.request], deadline).await;
+                    return only(replies);
                 }
             };
             match submitted {
@@ -185,9 +196,7 @@ impl Doors {
         tokio::select! {
             biased;
             answer = self.forward(address, call, deadline) => answer.map(|answer| match answer {
-                Answer::Submitted(replies) => {
-                    replies.into_iter().next().unwrap_or_else(|| Err(no_leader()))
-                }
+                Answer::Submitted(replies) => only(replies),
                 other => Err(unexpected(&other)),
             }),
             Ok(_) = deposed => Attempt::Done(Err(outcome_unknown())),
@@ -218,12 +227,7 @@ impl Doors {
         let plans = (named.term, Names::after(named.id, last));
         let requests = slice::from_ref(&named.request);
         let submitted = self.submit_here(requests, Some(plans), deadline).await;
-        submitted.map(|replies| {
-            replies
-                .into_iter()
-                .next()
-                .unwrap_or_else(|| Err(no_leader()))
-        })
+        submitted.map(only)
     }
 
     /// The answer to a request that a leader before this one committed.

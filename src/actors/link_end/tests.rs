@@ -163,19 +163,48 @@ async fn said_at_opening(end: &Addr<LinkEnd>, generation: u64) -> (LinkId, Vec<H
     }
 }
 
-/// A recovered store may not know what this node runs; until its leader has said what is wanted, every leader is told.
-#[actix::test]
-async fn a_later_generations_leader_hears_what_the_node_holds_until_it_has_spoken() {
-    tokio::time::pause();
-    let end = end(&Rc::default());
-    let assign = |link, uids: &[&str]| LinkDownReceived {
+/// A leader's full set.
+fn assign(link: LinkId, uids: &[&str]) -> LinkDownReceived {
+    LinkDownReceived {
         link,
         down: LinkDown::Assign {
             full: true,
             upsert: uids.iter().map(|uid| told(uid)).collect(),
             remove: Vec::new(),
         },
-    };
+    }
+}
+
+/// A later generation may begin with a state from before a deletion: to that, what is gone by it is not.
+#[actix::test]
+async fn what_is_gone_is_not_told_to_a_later_generation_that_wants_it() {
+    tokio::time::pause();
+    for (generation, hears) in [(0, true), (1, false)] {
+        let end = end(&Rc::default());
+        let (link, _) = said_at_opening(&end, 0).await;
+        end.send(assign(link, &["a", "gone"])).await.unwrap();
+        let reports = vec![report("a", false), report("gone", true)];
+        end.send(PodReports(reports)).await.unwrap();
+        let cluster = ClusterId { id: 1, generation };
+        let (link, mut said) = open_of(&end, cluster, 2, OWN).await;
+        end.send(assign(link, &["a", "gone"])).await.unwrap();
+        let heard: Vec<PodReport> = loop {
+            match said.recv().await {
+                Some(LinkUp::Reports(reports)) => break reports,
+                Some(LinkUp::Opened(_) | LinkUp::Holds(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        let gone = heard.iter().any(|report| report.gone);
+        assert_eq!(gone, hears, "generation {generation}: {heard:?}");
+    }
+}
+
+/// A recovered store may not know what this node runs; until its leader has said what is wanted, every leader is told.
+#[actix::test]
+async fn a_later_generations_leader_hears_what_the_node_holds_until_it_has_spoken() {
+    tokio::time::pause();
+    let end = end(&Rc::default());
     let (link, held) = said_at_opening(&end, 0).await;
     assert!(held.is_empty());
     end.send(assign(link, &["a", "b", "gone"])).await.unwrap();

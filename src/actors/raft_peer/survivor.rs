@@ -100,7 +100,9 @@ impl RaftPeer {
     /// A process goes on to its cluster's generations that it has promised, or later ones, and to none below.
     pub(super) fn has_promised_more(&self, cluster: ClusterId) -> bool {
         let promised = self.promise.map_or(0, |promise| promise.generation);
-        let more = self.newest_part().is_some() && cluster.generation < promised;
+        // Who has gone on since hears late news only.
+        let behind = |own: &Member| own.cluster.generation <= cluster.generation;
+        let more = self.newest_part().is_some_and(behind) && cluster.generation < promised;
         if more {
             tracing::error!(
                 cluster.generation,

@@ -20,7 +20,7 @@ const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 impl PodMachine {
     /// Starts what is due. `may_kill`: a leader's full set is known, so that an unwanted pod is really unwanted.
     pub(crate) fn plan(&mut self, may_kill: bool, moment: &mut Moment<'_>) {
-        if self.gone && !self.begins_anew(moment.wall) {
+        if self.is_flying(&Flight::RemovePod) || self.gone && !self.begins_anew(moment) {
             return;
         }
         if self.is_ours(moment) {
@@ -53,19 +53,20 @@ impl PodMachine {
         self.desired = Some(assignment);
     }
 
-    /// It was deleted, and is gone; a generation that began with a state from before its deletion wants it still.
-    fn begins_anew(&mut self, wall: Timestamp) -> bool {
+    /// It was deleted, and is gone, and a leader wants it that knows nothing of that. Within a generation a deletion is
+    /// never taken back, so this is a later one, which began with an earlier state; to that, the containers are lost.
+    fn begins_anew(&mut self, moment: &Moment<'_>) -> bool {
         let deleted = self.is_deleted();
         let Some(assignment) = self.desired.take_if(|_| !deleted) else {
             return false;
         };
         *self = Self {
-            resolved: true,
             touched: self.touched,
             leased_until: self.leased_until,
-            ..Self::new(self.pod.clone(), wall)
+            ..Self::new(self.pod.clone(), moment.wall)
         };
         self.assign(assignment);
+        self.resolve(moment.now, moment.wall);
         true
     }
 

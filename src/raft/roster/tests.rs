@@ -385,6 +385,12 @@ fn a_standby_of_a_crowded_zone_makes_room() {
     scene.known(7).zone = "c".into();
     let room = Change::RemoveLearners(set(&[5]));
     assert_eq!(scene.plan(), Some(room), "b has three");
+    scene.progress(4).caught_up = false;
+    assert_eq!(scene.plan(), None, "the other one does not stand by yet");
+    scene.progress(4).caught_up = true;
+    scene.progress(2).silent = Duration::from_millis(300);
+    assert_eq!(scene.plan(), None, "somebody may have died");
+    scene.progress(2).silent = Duration::ZERO;
     scene.known(7).zone = "a".into();
     assert_eq!(scene.plan(), None, "two of five would be no worse");
 }

@@ -108,11 +108,17 @@ async fn who_promised_takes_no_further_part() {
             ..CLUSTER
         };
         let founding = None;
-        peer.send(TakePart { cluster, founding }).await.unwrap();
+        let may = peer.send(TakePart { cluster, founding }).await.unwrap();
+        assert_eq!(may, follows);
         let now = self::account(&peer).await;
         assert_eq!(now.cluster.generation == generation, follows);
         assert_eq!(now.position.generation, 0, "it has nothing newer yet");
     }
+    let (cluster, founding) = (CLUSTER, None);
+    let may = peer.send(TakePart { cluster, founding }).await.unwrap();
+    assert!(may, "late news of what it has left behind end nothing");
+    let generation = self::account(&peer).await.cluster.generation;
+    assert_eq!(generation, 2);
 }
 
 /// It may dial before this node hears of its generation; it alone can say how it is reached.
