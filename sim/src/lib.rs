@@ -31,6 +31,7 @@ mod meter;
 pub mod minimise;
 pub mod model;
 pub mod mutants;
+pub mod plan;
 pub mod play;
 pub mod scenarios;
 mod settle;
