@@ -82,7 +82,6 @@ pub(super) async fn play(world: World) -> turmoil::Result {
 
 /// The operator has the latecomer go on; the others' next processes are proof enough of what became of them.
 async fn recover_late(world: &World) -> turmoil::Result {
-    world.measure_recovery();
     // The store of the claims is out of order now and then: the operator asks again.
     until(world, "a recovery", async || {
         recover(world, LATE, &[]).await.ok()

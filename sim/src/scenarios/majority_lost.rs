@@ -35,7 +35,6 @@ pub(super) async fn play(world: World) -> turmoil::Result {
         refused.contains("not proven dead").then_some(())
     })
     .await;
-    world.measure_recovery();
     recover(&world, &survivor, &others).await?;
     until(&world, "the survivor leads a new generation", async || {
         let known = world.known();

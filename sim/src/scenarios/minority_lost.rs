@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::steps::{all_running, deploy, formed, leader, living_voters, lose};
+use super::steps::{all_running, deploy, formed, leader, living_voters};
 use super::until;
 use crate::world::{Fault, Plan, World};
 
@@ -77,7 +77,10 @@ async fn vanish(world: &World, lost: &[String]) {
         COVERS[1],
         u64::from(led.is_some_and(|led| lost.contains(&led))),
     );
-    lose(world, lost, false);
+    for name in lost {
+        world.disturb(name);
+        world.inflict(Fault::LoseMachine(name.clone()));
+    }
     until(world, "their end", async || {
         let gone = lost.iter().all(|name| !world.is_running(name));
         gone.then_some(())

@@ -69,10 +69,11 @@ pub async fn ask_recovery(world: &World, node: &str, request: Value) -> Result<V
     answer.map_err(|error| error.to_string())
 }
 
-/// The operator calls these dead and confirms the plan; the log that goes on must be this node's.
+/// The operator calls these dead and confirms the plan, from when on a recovery is measured; the log that goes on must be this node's.
 pub async fn recover(world: &World, node: &str, dead: &[String]) -> Result<(), String> {
     let plan = ask_recovery(world, node, json!({ "dead": dead })).await?;
     let confirmed = json!({ "dead": dead, "confirm": plan["confirm"] });
+    world.measure_recovery();
     let recovered = ask_recovery(world, node, confirmed).await?;
     if recovered["record"]["winner"] == node {
         return Ok(());

@@ -82,7 +82,6 @@ async fn lose_majority(world: &World) -> turmoil::Result {
     let lives = world.chance(0..=1) == 1;
     lose(world, &others, lives);
     world.pass(ALONE_MS.0..=ALONE_MS.1).await;
-    world.measure_recovery();
     // The survivor may take some seconds to find out that nobody leads.
     until(world, "a recovery", async || {
         recover(world, &survivor, &others).await.ok()
