@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::steps::{all_running, ask_recovery, deploy, formed, lose, recover};
+use super::steps::{all_running, ask_recovery, bring_back, deploy, formed, lose, recover};
 use super::until;
-use crate::world::{Fault, World};
+use crate::world::World;
 
 const PODS: usize = 6;
 /// The survivor is alone for so long.
@@ -43,13 +43,7 @@ pub(super) async fn play(world: World) -> turmoil::Result {
     })
     .await;
     world.pass(ALONE_MS.0..=ALONE_MS.1).await;
-    for (at, name) in others.iter().enumerate() {
-        world.inflict(if lives && at == 0 {
-            Fault::Heal(name.clone())
-        } else {
-            Fault::ReturnMachine(name.clone())
-        });
-    }
+    bring_back(&world, &others, lives);
     until(&world, "all pods running again", async || {
         all_running(&world, &api, PODS).await
     })

@@ -59,6 +59,17 @@ pub fn lose(world: &World, machines: &[String], first_lives: bool) {
     }
 }
 
+/// The disaster's end: machines that [`lose`] took come back.
+pub fn bring_back(world: &World, machines: &[String], first_lived: bool) {
+    for (at, name) in machines.iter().enumerate() {
+        world.inflict(if first_lived && at == 0 {
+            Fault::Heal(name.clone())
+        } else {
+            Fault::ReturnMachine(name.clone())
+        });
+    }
+}
+
 /// Asking members that never answer takes several deadlines.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -11,7 +11,7 @@ use kagero::store::Revision;
 
 use super::everything_lost::{newest, restored};
 use super::stateful::{StatefulSet, delete_some, everything_runs};
-use super::steps::{deploy, formed, leader, lose, nodes_in_role, recover};
+use super::steps::{bring_back, deploy, formed, leader, lose, nodes_in_role, recover};
 use super::until;
 use crate::world::{Fault, Plan, World};
 
@@ -88,13 +88,7 @@ async fn lose_majority(world: &World) -> turmoil::Result {
     })
     .await;
     world.pass(ALONE_MS.0..=ALONE_MS.1).await;
-    for (at, name) in others.iter().enumerate() {
-        world.inflict(if lives && at == 0 {
-            Fault::Heal(name.clone())
-        } else {
-            Fault::ReturnMachine(name.clone())
-        });
-    }
+    bring_back(world, &others, lives);
     world.count(COVERS[1], 1);
     world.count(COVERS[2], u64::from(lives));
     Ok(())
