@@ -95,3 +95,9 @@ fn a_worker_finds_the_api_by_who_leads() {
 fn what_is_gone_starts_again_where_its_deletion_is_forgotten() {
     holds("unique_over", 4);
 }
+
+/// The scenario took it for granted that generation 1 begins; its claim was made, and its maker told that it was not.
+#[test]
+fn a_claim_of_which_its_maker_knows_nothing_is_passed_over() {
+    holds("late_survivor", 800_039);
+}

@@ -37,7 +37,7 @@ const SLACK: Duration = Duration::from_secs(10);
 /// Seeds that wait for each other, and for those who hold a replica to be gone for long enough, take up to 30 s; an
 /// attempt of some ten requests, of which one of twenty-five fails, is made again after some seconds, several times.
 const RESTORED_WITHIN: Duration = Duration::from_secs(90);
-/// The first revision of generation 1.
+/// The first revision of generation 1; no earlier generation's is so high, no later one's lower.
 const FIRST: Revision = 1 << 40;
 /// A fault is done at the next step.
 const DONE_WITHIN: Duration = Duration::from_millis(50);
@@ -174,7 +174,8 @@ pub(super) async fn restored(world: &World) -> Value {
     let began = world.elapsed();
     let record = until(world, "the restored cluster", async || {
         let leader = leader(world)?;
-        if world.known()[&leader].standing.cluster.generation != 1 {
+        // Usually the first; a later one where a claim was made whose maker was told that it was not.
+        if world.known()[&leader].standing.cluster.generation == 0 {
             return None;
         }
         let status = world.client(&leader).get(STATUS).await.ok()?;
