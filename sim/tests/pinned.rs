@@ -9,14 +9,15 @@ const YOUNGER: [Fault; 2] = [Fault::Split, Fault::Link];
 
 /// Plays a seed with the schedule that it had then.
 fn holds(name: &str, seed: u64) {
+    plays(name, seed, |fault| !YOUNGER.contains(&fault));
+}
+
+/// Plays a seed with those of its faults that there were then.
+fn plays(name: &str, seed: u64, were_there: impl Fn(Fault) -> bool) {
     let scenario = find(name).expect("a scenario of that name");
     let drawn = scenario.plan(seed).schedule;
     let faults = drawn.faults().iter().copied();
-    let then = Schedule::new(
-        faults
-            .filter(|planned| !YOUNGER.contains(&planned.fault))
-            .collect(),
-    );
+    let then = Schedule::new(faults.filter(|planned| were_there(planned.fault)).collect());
     if let Some(failure) = play_with(scenario, seed, Some(&then), true).failure {
         let command = command(scenario, seed);
         panic!("{name} {seed}: {failure}\n{command} --schedule '{then}'");
@@ -100,4 +101,17 @@ fn what_is_gone_starts_again_where_its_deletion_is_forgotten() {
 #[test]
 fn a_claim_of_which_its_maker_knows_nothing_is_passed_over() {
     holds("late_survivor", 800_039);
+}
+
+/// A standby took the place of a voter that was only silent; the voter came back, and nobody was sent away.
+#[test]
+fn a_standby_too_many_goes_once_a_silent_voter_is_back() {
+    plays("spot_storm", 1_000_262, |_| true);
+}
+
+/// A voter and a standby ended together; the standby was made a voter a tenth of a second later, in the stead of one that
+/// lived, though the leader had seen both their connections end.
+#[test]
+fn whose_connection_ended_counts_for_no_swap() {
+    plays("noticed_storm", 1_000_231, |_| true);
 }

@@ -102,6 +102,7 @@ mod tests {
         let progress = |matched, silent| PeerProgress {
             matched,
             silent: Duration::from_millis(silent),
+            gone: false,
             caught_up: true,
             snapshot: None,
         };

@@ -263,6 +263,7 @@ mod tests {
         let progress = PeerProgress {
             matched: 4,
             silent: Duration::ZERO,
+            gone: false,
             caught_up: true,
             snapshot: None,
         };

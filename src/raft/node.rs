@@ -308,9 +308,10 @@ impl Raft {
     }
 
     fn on_unreachable(&mut self, peer: PeerId) {
+        let now = self.now;
         if let Some(leadership) = self.leadership() {
             if let Some(progress) = leadership.progress.get_mut(&peer) {
-                progress.on_unreachable();
+                progress.on_unreachable(now);
             }
         } else if self.leader.or(self.vote) == Some(peer) && peer != self.id() {
             // The leader, or whoever was about to be.

@@ -58,6 +58,8 @@ pub struct Progress {
     pub round_sent: u64,
     /// When it last spoke in this term; at first, when this leader was elected or learnt of it.
     pub heard: Duration,
+    /// When its process was last seen gone.
+    gone: Option<Duration>,
     /// How entries are sent.
     pub state: State,
     inflight: VecDeque<(Index, usize)>,
@@ -83,6 +85,7 @@ impl Progress {
             round: 0,
             round_sent: 0,
             heard: now,
+            gone: None,
             state: State::Probe { sent: false },
             inflight: VecDeque::new(),
             inflight_bytes: 0,
@@ -165,11 +168,18 @@ impl Progress {
     }
 
     /// Its process is gone: what is on the way will not arrive.
-    pub fn on_unreachable(&mut self) {
+    pub fn on_unreachable(&mut self, now: Duration) {
+        self.gone = Some(now);
         match &mut self.state {
             State::Snapshot(transfer) => transfer.sent = transfer.acked,
             State::Probe { .. } | State::Replicate => self.probe(),
         }
+    }
+
+    /// Whether it was not heard since its process was seen gone. What it had said before may arrive later, so for a
+    /// heartbeat nothing proves that it lives.
+    fn is_gone(&self, heartbeat: Duration) -> bool {
+        self.gone.is_some_and(|gone| self.heard < gone + heartbeat)
     }
 
     /// Forgets what is on the way and starts again from what is known to agree.
@@ -215,6 +225,7 @@ impl Progress {
         PeerProgress {
             matched: self.matched,
             silent: self.silent(now),
+            gone: self.is_gone(config.heartbeat),
             caught_up: self.caught_up(config.election_timeout, now),
             snapshot,
         }
@@ -310,6 +321,19 @@ mod tests {
         assert!(matches!(progress.state, State::Probe { .. }));
         assert!(progress.on_matched(2, 0, 10, at(0)));
         assert!(matches!(progress.state, State::Replicate));
+    }
+
+    #[test]
+    fn gone_until_it_speaks_later_than_what_may_still_have_been_on_the_way() {
+        const HEARTBEAT: Duration = Duration::from_millis(50);
+        let mut progress = Progress::new(10, at(0));
+        assert!(!progress.is_gone(HEARTBEAT));
+        progress.on_unreachable(at(100));
+        assert!(progress.is_gone(HEARTBEAT));
+        progress.heard = at(149);
+        assert!(progress.is_gone(HEARTBEAT), "said before");
+        progress.heard = at(150);
+        assert!(!progress.is_gone(HEARTBEAT));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! of the next ones, so that two are swapped one after the other.
 //!
 //! The rule for silence: who was heard a moment ago may have died since, together with whoever has just fallen silent. So
-//! a living voter goes only while all who take part were heard. But a notice does not wait until a silent voter counts as
+//! a living voter goes only while all who take part were heard, and nobody's process was seen gone since. But a notice does not wait until a silent voter counts as
 //! dead: after a second it is the one who goes first, and the one with the notice helps to vote it out. The other way
 //! round, with the silent one kept, the newcomer would have to live for the change to be committed.
 
@@ -49,8 +49,8 @@ pub struct Limits {
     pub standbys_max: usize,
     /// A member silent for longer counts as dead (default 10 s).
     pub member_silent_max: Duration,
-    /// A voter that lives is swapped only while all voters to be were heard within this time, three heartbeats (default
-    /// 150 ms): a set with one that has just died would be worse than today's.
+    /// A voter that lives is swapped only while all voters to be were heard within this time, a heartbeat and a half
+    /// (default 75 ms): a set with one that has just died would be worse than today's.
     pub swap_silent_max: Duration,
     /// While a voter has notice to leave, a voter silent for longer counts as dead (default 1 s, twenty heartbeats): who
     /// was heard within `swap_silent_max` did not die together with it.
@@ -64,15 +64,15 @@ impl Default for Limits {
         Self {
             standbys_max: 2,
             member_silent_max: Duration::from_secs(10),
-            swap_silent_max: Duration::from_millis(150),
+            swap_silent_max: Duration::from_millis(75),
             notice_silent_max: Duration::from_secs(1),
             candidate_silent_max: Duration::from_secs(2),
         }
     }
 }
 
-/// The change to propose now, if any: voters first, then dead learners, new ones, standbys of crowded zones. None unless `status` is a
-/// leader's and no joint change is under way.
+/// The change to propose now, if any: voters first, then dead learners, new ones, standbys too many or of crowded zones.
+/// None unless `status` is a leader's and no joint change is under way.
 pub fn plan_membership(
     status: &Status,
     candidates: &BTreeMap<PeerId, Candidate>,
@@ -91,7 +91,7 @@ pub fn plan_membership(
     plan.voters()
         .or_else(|| plan.dead_learners())
         .or_else(|| plan.new_learner())
-        .or_else(|| plan.crowding_standby())
+        .or_else(|| plan.spare_standby())
 }
 
 struct Plan<'a> {
@@ -139,7 +139,7 @@ impl Plan<'_> {
     fn is_safe(&self, voters: &BTreeSet<PeerId>, notices: bool) -> bool {
         let today = &self.status.configuration.voters;
         let spared = today.difference(voters).all(|peer| !self.is_alive(*peer));
-        let heard = |peer: &PeerId| self.silent(*peer) <= self.limits.swap_silent_max;
+        let heard = |peer: &PeerId| self.is_heard(*peer);
         let clear = |peer: &PeerId| heard(peer) || !self.counts_alive(*peer, notices);
         let decided = |all: &BTreeSet<PeerId>| {
             let sure = all.intersection(today).filter(|peer| heard(peer));
@@ -164,19 +164,24 @@ impl Plan<'_> {
         Some(Change::AddLearner(peer, candidate.contact.clone()))
     }
 
-    /// Where there are standbys enough, one that makes room for somebody in a zone that has at least two healthy members
-    /// fewer than its own: the zones of those who came first are not the only ones for good.
-    fn crowding_standby(&self) -> Option<Change> {
-        // Only while nobody may have died and all stand by in earnest: one makes room at a time.
-        let heard = |peer| self.silent(peer) <= self.limits.swap_silent_max;
+    /// Where there are standbys enough, one of the zone that has most healthy members, if it is one too many (another took
+    /// the place of a voter that was only silent) or makes room for somebody in a zone that has at least two fewer: the
+    /// zones of those who came first are not the only ones for good.
+    fn spare_standby(&self) -> Option<Change> {
+        // Only while nobody may have died and all stand by in earnest: one goes at a time.
         let mut members = self.status.configuration.members();
-        let calm = self.has_standbys() && members.all(heard) && self.all_ready();
-        let (_, candidate) = self.next_learner().filter(|_| calm)?;
-        let fewest = self.healthy_in(&candidate.zone);
+        if !members.all(|peer| self.is_heard(peer)) || !self.all_ready() {
+            return None;
+        }
         let learners = self.status.configuration.learners.iter().copied();
         let crowd = |peer: &PeerId| self.healthy_in(self.zone(*peer));
-        let crowding = learners.max_by_key(crowd)?;
-        (crowd(&crowding) > fewest + 1).then(|| Change::RemoveLearners([crowding].into()))
+        let spare = learners.max_by_key(crowd)?;
+        let surplus = self.healthy().count() > self.healthy_wanted();
+        let makes_room = || {
+            let next = self.next_learner().filter(|_| self.has_standbys());
+            next.is_some_and(|(_, next)| crowd(&spare) > self.healthy_in(&next.zone) + 1)
+        };
+        (surplus || makes_room()).then(|| Change::RemoveLearners([spare].into()))
     }
 
     /// Who would become a learner next: from the zone that has the fewest healthy members, then by name.
@@ -207,7 +212,11 @@ impl Plan<'_> {
     }
 
     fn has_standbys(&self) -> bool {
-        self.healthy().count() >= self.wanted + self.limits.standbys_max
+        self.healthy().count() >= self.healthy_wanted()
+    }
+
+    fn healthy_wanted(&self) -> usize {
+        self.wanted + self.limits.standbys_max
     }
 
     /// The set of voters that the rule at the top of this file prefers; with or without regard to notices.
@@ -265,13 +274,24 @@ impl Plan<'_> {
     fn is_ready(&self, peer: PeerId) -> bool {
         let caught_up = self.status.progress.get(&peer).is_some_and(|p| p.caught_up);
         let may_vote = self.candidates.get(&peer).is_some_and(|c| c.may_vote);
-        caught_up && may_vote && self.is_healthy(peer)
+        caught_up && may_vote && self.is_healthy(peer) && !self.is_gone(peer)
     }
 
     /// Whether every learner could vote at once.
     fn all_ready(&self) -> bool {
         let mut learners = self.status.configuration.learners.iter();
         learners.all(|peer| self.is_ready(*peer))
+    }
+
+    /// Whether it spoke a moment ago.
+    fn is_heard(&self, peer: PeerId) -> bool {
+        self.silent(peer) <= self.limits.swap_silent_max && !self.is_gone(peer)
+    }
+
+    /// Whether its process was seen gone: no proof of death, since a connection may break for less.
+    fn is_gone(&self, peer: PeerId) -> bool {
+        let progress = self.status.progress.get(&peer);
+        progress.is_some_and(|progress| progress.gone)
     }
 
     fn is_healthy(&self, peer: PeerId) -> bool {

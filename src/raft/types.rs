@@ -253,6 +253,9 @@ pub struct PeerProgress {
     pub matched: Index,
     /// Time since it was last heard from.
     pub silent: Duration,
+    /// Its process was seen gone, and it was not heard since.
+    #[serde(default)]
+    pub gone: bool,
     /// True while its catch-up rounds have each taken less than an election timeout, for at least 1 s.
     pub caught_up: bool,
     /// Bytes of snapshot sent, of how many, while one is under way.

@@ -51,6 +51,7 @@ impl Scene {
             let progress = PeerProgress {
                 matched: 9,
                 silent: Duration::ZERO,
+                gone: false,
                 caught_up: true,
                 snapshot: None,
             };
@@ -393,6 +394,39 @@ fn a_standby_of_a_crowded_zone_makes_room() {
     scene.progress(2).silent = Duration::ZERO;
     scene.known(7).zone = "a".into();
     assert_eq!(scene.plan(), None, "two of five would be no worse");
+}
+
+#[test]
+fn a_standby_too_many_goes() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4, 5, 6]);
+    scene.known(5).zone = "z1".into();
+    let one = Change::RemoveLearners(set(&[5]));
+    assert_eq!(scene.plan(), Some(one.clone()), "z1 has two");
+    scene.progress(3).silent = Duration::from_millis(300);
+    assert_eq!(scene.plan(), None, "somebody may have died");
+    scene.progress(3).silent = Duration::ZERO;
+    scene.known(6).evicting = true;
+    assert_eq!(scene.plan(), None, "one of them leaves anyway");
+    scene.known(6).evicting = false;
+    scene.progress(6).caught_up = false;
+    assert_eq!(scene.plan(), None, "one of them does not stand by yet");
+}
+
+/// A voter and the standby that is to take the place of one with notice ended together a moment ago; their connections
+/// were seen to end, what they had said before still counts as heard.
+#[test]
+fn nobody_who_lives_is_swapped_while_somebodys_process_was_seen_gone() {
+    let mut scene = Scene::new(3, &[1, 2, 3], &[4]);
+    scene.known(2).evicting = true;
+    assert_eq!(scene.plan(), Some(voters(&[1, 3, 4])));
+    scene.progress(3).gone = true;
+    assert_eq!(scene.plan(), None, "one that stays");
+    scene.progress(3).gone = false;
+    scene.progress(4).gone = true;
+    assert_eq!(scene.plan(), None, "one that comes");
+    scene.member(5);
+    scene.status.configuration.learners.insert(PeerId(5));
+    assert_eq!(scene.plan(), Some(voters(&[1, 3, 5])), "another comes");
 }
 
 #[test]
