@@ -480,11 +480,14 @@ async fn tap_changes(
         else {
             return;
         };
-        // A founder's history reaches back to the beginning; who was sent a snapshot knows nothing from before.
+        // A founder's history reaches back to the beginning; who was sent a snapshot knows nothing from before. Asked again
+        // at once after a snapshot: the process may end a moment later, and a client may have been told of its floor.
+        let mut opened = false;
         for after in from {
             let prefix = String::new();
             match watch.send(Watch { prefix, after }).await {
                 Ok(Ok(mut subscription)) => {
+                    opened = true;
                     record(world, node, &subscription.backlog);
                     while let Some(batch) = subscription.events.recv().await {
                         record(world, node, &batch);
@@ -499,7 +502,9 @@ async fn tap_changes(
                 Err(_) => return,
             }
         }
-        tokio::time::sleep(std::time::Duration::from_millis(AGAIN_MS)).await;
+        if !opened {
+            tokio::time::sleep(std::time::Duration::from_millis(AGAIN_MS)).await;
+        }
     }
 }
 

@@ -115,3 +115,15 @@ fn a_standby_too_many_goes_once_a_silent_voter_is_back() {
 fn whose_connection_ended_counts_for_no_swap() {
     plays("noticed_storm", 1_000_231, |_| true);
 }
+
+/// Two voters that were replaced for their silence became standbys, for another ten seconds, since their Nodes were ready yet.
+#[test]
+fn who_is_left_out_for_silence_is_no_standby_the_next_moment() {
+    plays("minority_lost", 1_100_060, |_| true);
+}
+
+/// The simulation's tap learnt of a snapshot's floor later than a client did, and the process ended in between.
+#[test]
+fn a_floor_is_noted_though_its_replica_ends_at_once() {
+    plays("spot_storm", 1_100_313, |_| true);
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::future::{LocalBoxFuture, OptionFuture};
 use k8s_openapi::api::core::v1::Node;
+use tokio::time::Instant;
 
 use super::admission::Holder;
 use super::caller::Caller;
@@ -22,6 +23,7 @@ use super::raft_peer::transfer::Transfer;
 use super::raft_peer::{GetStatus, RaftPeer, ReadIndex, Reconfigure};
 use super::refusals::{not_leader, stopping};
 use super::registration::{nodes, register, registered};
+use super::silenced::Silenced;
 use super::wire::Contact;
 use crate::env::cloud::Cloud;
 use crate::raft::{self, Candidate, Change, ClusterId, Limits, PeerId, plan_membership};
@@ -86,6 +88,7 @@ pub struct Membership {
     /// By its own word; by another's, its Node object says that this node goes away.
     parting: Parting,
     cloud: CloudWord,
+    silenced: Silenced,
 }
 
 impl Membership {
@@ -109,6 +112,7 @@ impl Membership {
             urgent: false,
             parting: Parting::default(),
             cloud: CloudWord::new(cloud),
+            silenced: Silenced::default(),
         }
     }
 
@@ -141,10 +145,12 @@ impl Membership {
             );
         }
         for (id, contact, silent) in nodes {
+            // Its Node is ready for a moment yet.
+            let silenced = self.silenced.has(id);
             candidates.entry(id).or_insert_with(|| Candidate {
                 // Its Node is ready for some seconds yet, and must not make it a member again.
                 proven_dead: self.cloud.is_gone(id),
-                silent,
+                silent: if silenced { Duration::MAX } else { silent },
                 evicting: evicting.contains(&id),
                 ..candidate(&contact)
             });
@@ -303,6 +309,8 @@ impl Handler<StatusRead> for Membership {
         let (Some(view), Some(status)) = (&self.view, status) else {
             return self.rest(ctx);
         };
+        let limits = Limits::default();
+        self.silenced.on_status(&status, &limits, Instant::now());
         let candidates = self.candidates(view, &status);
         self.cloud.retain(|id| candidates.contains_key(&id));
         self.ask_cloud(&status, ctx);
@@ -310,7 +318,7 @@ impl Handler<StatusRead> for Membership {
             return self.rest(ctx);
         }
         let wanted = self.voters_wanted;
-        let plan = plan_membership(&status, &candidates, wanted, &Limits::default());
+        let plan = plan_membership(&status, &candidates, wanted, &limits);
         let Some(change) = plan else {
             return self.rest(ctx);
         };

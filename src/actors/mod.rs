@@ -45,6 +45,7 @@ mod removal;
 pub mod rosters;
 pub mod scheduler;
 pub mod server;
+mod silenced;
 pub mod snapshots;
 pub mod store_front;
 #[cfg(test)]
