@@ -291,7 +291,7 @@ impl Consensus {
             let (asked, write) = (caller.clone(), submit.clone());
             let membership = Membership::new(own.id, peer.clone(), write, asked, voters, cloud);
             let membership = membership.start();
-            let informer = informer(env, submit.clone(), peer.clone(), objects);
+            let informer = informer(env, submit.clone(), peer.clone(), &membership, objects);
             let mut leader_team = vec![LeaderMember::of(&membership), LeaderMember::of(&informer)];
             leader_team.push(keepers::manifests(env, options, &submit, &peer));
             let keepers = claimant
@@ -481,10 +481,12 @@ fn informer(
     env: &Env,
     submit: Recipient<Submit>,
     peer: Addr<RaftPeer>,
+    membership: &Addr<Membership>,
     metrics: ClusterMetrics,
 ) -> Addr<Informer> {
     let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
-    let links = NodeLinks::new(env, submit.clone(), peer, metrics).start();
+    let spoke = membership.clone().recipient();
+    let links = NodeLinks::new(env, submit.clone(), peer, spoke, metrics).start();
     // What controllers write goes through the links, which know whose node may still run a unique pod.
     let guarded = links.clone().recipient();
     let controllers = ControllerHost::new(controllers(), guarded, clock.clone(), entropy.clone());

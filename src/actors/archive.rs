@@ -30,9 +30,10 @@ pub use roster::{Listed, Roster, RosterName, listed};
 const SMALL_MS_MAX: u64 = 20_000;
 /// A snapshot of some 100 MB over 10 Mbit/s.
 const LARGE_MS_MAX: u64 = 200_000;
-/// Snapshots of the present generation that are kept: the newest, and some to fall back to.
+/// Snapshots of the present generation, and of the one before it, that are kept: the newest, and some to fall back to if
+/// that one is damaged, as it may have been when this generation began.
 const KEPT: usize = 3;
-/// Earlier generations of which the newest snapshot is kept, in case a restore was a mistake.
+/// Earlier generations of which the newest snapshot is kept at least, in case a restore was a mistake.
 const GENERATIONS_KEPT: usize = 3;
 
 /// Why the archive did not do what it was asked.
@@ -367,12 +368,15 @@ fn superfluous(names: &[Name]) -> Vec<Name> {
         return Vec::new();
     };
     let mut superfluous = Vec::new();
-    let old = generations.len().saturating_sub(GENERATIONS_KEPT);
-    for (at, earlier) in generations.iter().enumerate() {
-        let kept = usize::from(at >= old);
-        superfluous.extend(&earlier[..earlier.len() - kept]);
+    let rest = |names: &[Name], kept| names[..names.len().saturating_sub(kept)].to_vec();
+    for (age, earlier) in generations.iter().rev().enumerate() {
+        let kept = match age {
+            0 => KEPT,
+            _ => usize::from(age < GENERATIONS_KEPT),
+        };
+        superfluous.extend(rest(earlier, kept));
     }
-    superfluous.extend(&present[..present.len().saturating_sub(KEPT)]);
+    superfluous.extend(rest(present, KEPT));
     superfluous
 }
 

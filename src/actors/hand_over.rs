@@ -73,7 +73,7 @@ impl Parting {
     }
 }
 
-/// The voter that a leader hands over to: one that is heard, has most of the log and stays itself. A process that is
+/// The voter that a leader hands over to: one that is heard and whose process was not seen gone since, has most of the log and stays itself. A process that is
 /// about to end takes one that has notice, too: better than an election.
 pub(super) fn successor(
     status: &Status,
@@ -88,6 +88,7 @@ pub(super) fn successor(
         .filter(|peer| leaving == Leaving::Now || !evicting(peer))
         .filter_map(|peer| Some((peer, status.progress.get(&peer)?)))
         .filter(|(_, progress)| progress.silent < Duration::from_millis(SILENT_MS_MAX))
+        .filter(|(_, progress)| !progress.gone)
         .min_by_key(|(peer, progress)| (evicting(peer), Reverse(progress.matched), *peer))
         .map(|(peer, _)| peer)
 }

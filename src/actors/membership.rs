@@ -23,7 +23,7 @@ use super::raft_peer::transfer::Transfer;
 use super::raft_peer::{GetStatus, RaftPeer, ReadIndex, Reconfigure};
 use super::refusals::{not_leader, stopping};
 use super::registration::{nodes, register, registered};
-use super::silenced::Silenced;
+use super::spoken::{NodeSpoke, Spoken};
 use super::wire::Contact;
 use crate::env::cloud::Cloud;
 use crate::raft::{self, Candidate, Change, ClusterId, Limits, PeerId, plan_membership};
@@ -88,7 +88,7 @@ pub struct Membership {
     /// By its own word; by another's, its Node object says that this node goes away.
     parting: Parting,
     cloud: CloudWord,
-    silenced: Silenced,
+    spoken: Spoken,
 }
 
 impl Membership {
@@ -112,7 +112,7 @@ impl Membership {
             urgent: false,
             parting: Parting::default(),
             cloud: CloudWord::new(cloud),
-            silenced: Silenced::default(),
+            spoken: Spoken::default(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Membership {
         let described = |node: Node| {
             let (id, contact) = registered(&node)?;
             evicting.extend(eviction(&node).map(|_| id));
-            Some((id, contact, silence(&node)))
+            Some((id, contact, self.silence(id, &node)))
         };
         let nodes: Vec<(PeerId, Contact, Duration)> = nodes(view).filter_map(described).collect();
         let mut candidates = BTreeMap::new();
@@ -145,17 +145,24 @@ impl Membership {
             );
         }
         for (id, contact, silent) in nodes {
-            // Its Node is ready for a moment yet.
-            let silenced = self.silenced.has(id);
             candidates.entry(id).or_insert_with(|| Candidate {
                 // Its Node is ready for some seconds yet, and must not make it a member again.
                 proven_dead: self.cloud.is_gone(id),
-                silent: if silenced { Duration::MAX } else { silent },
+                silent,
                 evicting: evicting.contains(&id),
                 ..candidate(&contact)
             });
         }
         candidates
+    }
+
+    /// How long a node that is no member has been silent; for ever if its Node is not ready, whatever it says.
+    fn silence(&self, id: PeerId, node: &Node) -> Duration {
+        if is_ready(node) {
+            self.spoken.silence(id, Instant::now())
+        } else {
+            Duration::MAX
+        }
     }
 
     /// Looks as soon as possible.
@@ -230,15 +237,6 @@ impl Membership {
     }
 }
 
-/// How long a node that is no member has been silent, as far as its Node object tells.
-fn silence(node: &Node) -> Duration {
-    if is_ready(node) {
-        Duration::ZERO
-    } else {
-        Duration::MAX
-    }
-}
-
 fn candidate(contact: &Contact) -> Candidate {
     Candidate {
         proven_dead: false,
@@ -264,6 +262,7 @@ impl Handler<BecameLeader> for Membership {
 
     fn handle(&mut self, BecameLeader { view, .. }: BecameLeader, ctx: &mut Self::Context) {
         self.view = Some(view);
+        self.spoken = Spoken::default();
         self.busy = false;
         self.parting.on_reign();
         if self.parting.leaving() != Leaving::No {
@@ -291,6 +290,14 @@ impl Handler<LostLeadership> for Membership {
     }
 }
 
+impl Handler<NodeSpoke> for Membership {
+    type Result = ();
+
+    fn handle(&mut self, NodeSpoke(id): NodeSpoke, _: &mut Self::Context) {
+        self.spoken.on_word(id, Instant::now());
+    }
+}
+
 impl Handler<Leave> for Membership {
     type Result = ();
 
@@ -309,16 +316,16 @@ impl Handler<StatusRead> for Membership {
         let (Some(view), Some(status)) = (&self.view, status) else {
             return self.rest(ctx);
         };
-        let limits = Limits::default();
-        self.silenced.on_status(&status, &limits, Instant::now());
+        self.spoken.on_members(status.configuration.members());
         let candidates = self.candidates(view, &status);
         self.cloud.retain(|id| candidates.contains_key(&id));
+        self.spoken.retain(|id| candidates.contains_key(&id));
         self.ask_cloud(&status, ctx);
         if self.hand_over(&status, &candidates) {
             return self.rest(ctx);
         }
         let wanted = self.voters_wanted;
-        let plan = plan_membership(&status, &candidates, wanted, &limits);
+        let plan = plan_membership(&status, &candidates, wanted, &Limits::default());
         let Some(change) = plan else {
             return self.rest(ctx);
         };

@@ -45,8 +45,8 @@ mod removal;
 pub mod rosters;
 pub mod scheduler;
 pub mod server;
-mod silenced;
 pub mod snapshots;
+pub mod spoken;
 pub mod store_front;
 #[cfg(test)]
 mod test_leader;

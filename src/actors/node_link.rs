@@ -21,6 +21,7 @@ use super::node_links::{LinkReady, ReplyHeard};
 use super::node_messages::{HeldPod, NodeDescription, PodReport, WireAssignment};
 use super::node_status::{Machine, UsageMeter, node_status};
 use super::registration::{patch_status, remove_pod, report_pod};
+use super::spoken::NodeSpoke;
 use super::wire::{FromDialler, FromListener, LinkDown, LinkUp};
 use crate::env::clock::Clock;
 use crate::env::entropy::Entropy;
@@ -109,6 +110,7 @@ pub(super) struct Neighbours {
     pub(super) submit: Recipient<Submit>,
     pub(super) ready: Recipient<LinkReady>,
     pub(super) heard: Recipient<ReplyHeard>,
+    pub(super) spoke: Recipient<NodeSpoke>,
     pub(super) metrics: ClusterMetrics,
 }
 
@@ -443,6 +445,7 @@ impl Handler<Heard> for NodeLink {
             return;
         }
         self.heard = Instant::now();
+        self.around.spoke.do_send(NodeSpoke(self.target.id));
         if let LinkUp::Opened(description) | LinkUp::Alive(description) = &up
             && description.number > 0
         {

@@ -22,6 +22,7 @@ use super::node_messages::HeldPod;
 use super::node_status::Machine;
 use super::raft_peer::{GetStatus, Propose, ProposeError, RaftPeer};
 use super::registration::registered;
+use super::spoken::NodeSpoke;
 use super::wire::Contact;
 use crate::control::{EventSource, Level, event};
 use crate::env::Env;
@@ -123,6 +124,8 @@ pub struct NodeLinks {
     entropy: Entropy,
     submit: Recipient<Submit>,
     peer: Addr<RaftPeer>,
+    /// Hears of every answer of a node.
+    spoke: Recipient<NodeSpoke>,
     metrics: ClusterMetrics,
     reign: Option<Reign>,
 }
@@ -143,6 +146,7 @@ impl NodeLinks {
         env: &Env,
         submit: Recipient<Submit>,
         peer: Addr<RaftPeer>,
+        spoke: Recipient<NodeSpoke>,
         metrics: ClusterMetrics,
     ) -> Self {
         let (network, clock, entropy) =
@@ -153,6 +157,7 @@ impl NodeLinks {
             entropy,
             submit,
             peer,
+            spoke,
             metrics,
             reign: None,
         }
@@ -213,6 +218,7 @@ impl NodeLinks {
                 submit: self.submit.clone(),
                 ready: ctx.address().recipient(),
                 heard: ctx.address().recipient(),
+                spoke: self.spoke.clone(),
                 metrics: self.metrics.clone(),
             };
             reign.lines.insert(

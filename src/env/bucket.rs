@@ -66,6 +66,18 @@ pub struct Bucket {
 impl Bucket {
     /// Opens the store that a URL names. Asks no server yet.
     pub fn open(text: &str) -> Result<Self, BucketError> {
+        // Those that are no text are nobody's of these.
+        let text_only = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::open_with(text, std::env::vars_os().filter_map(text_only))
+    }
+
+    /// The same with these for the process's variables.
+    fn open_with(
+        text: &str,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, BucketError> {
         let url = parse(text)?;
         let mut in_folder = None;
         let store: Box<dyn ObjectStore> = if url.scheme() == "file" {
@@ -78,11 +90,6 @@ impl Bucket {
             Box::new(LocalFileSystem::new_with_prefix(folder)?)
         } else {
             install_tls();
-            // Those that are no text are nobody's of these.
-            let text = |(name, value): (OsString, OsString)| {
-                Some((name.into_string().ok()?, value.into_string().ok()?))
-            };
-            let variables = std::env::vars_os().filter_map(text);
             let named = |name: &str| VARIABLES.iter().any(|prefix| name.starts_with(prefix));
             let bounds = [
                 ("timeout", REQUEST_TIMEOUT),
@@ -186,7 +193,10 @@ impl Objects for Bucket {
 }
 
 #[cfg(test)]
+mod server;
+#[cfg(test)]
 mod tests {
+    use super::server::Server;
     use super::*;
 
     #[test]
@@ -247,11 +257,8 @@ mod tests {
         assert!(!folder.exists());
     }
 
-    #[tokio::test]
-    async fn a_folder_keeps_what_was_written_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("file://{}", folder.path().display());
-        let bucket = Bucket::open(&url).unwrap();
+    /// What the archive relies on: above all that nothing is written over, which claims are made of.
+    async fn keeps_what_was_written_first(bucket: &Bucket) {
         let pieces = |text: &'static str| vec![Bytes::from_static(b"> "), text.into()];
         assert!(bucket.create("a/2", pieces("two")).await.unwrap());
         assert!(bucket.create("a/b/1", pieces("one")).await.unwrap());
@@ -263,5 +270,53 @@ mod tests {
         bucket.delete("a/2").await.unwrap();
         bucket.delete("a/2").await.unwrap();
         assert_eq!(bucket.list("a/").await.unwrap(), ["a/b/1"]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_keeps_what_was_written_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        keeps_what_was_written_first(&Bucket::open(&url).unwrap()).await;
+    }
+
+    /// A client of the server's, with this key.
+    fn client(server: &Server, key: &str) -> Bucket {
+        let endpoint = format!("http://{}", server.address());
+        let variables = [
+            ("AWS_ENDPOINT", endpoint.as_str()),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "nowhere-1"),
+            ("AWS_ACCESS_KEY_ID", key),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("OTHERS", "are not looked at"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Bucket::open_with("s3://kept/one/", variables.into_iter()).unwrap()
+    }
+
+    #[actix::test]
+    async fn a_bucket_keeps_what_was_written_first() {
+        let server = Server::start("kept", "me");
+        let bucket = client(&server, "me");
+        keeps_what_was_written_first(&bucket).await;
+        assert_eq!(server.keys(), ["one/a/b/1"], "below the URL's path");
+    }
+
+    #[actix::test]
+    async fn a_bucket_that_refuses_is_an_error_that_names_it() {
+        let server = Server::start("kept", "me");
+        let stranger = client(&server, "somebody");
+        let results = [
+            stranger.create("a", vec![Bytes::new()]).await.err(),
+            stranger.read("a").await.err(),
+            stranger.list("a/").await.err(),
+            stranger.delete("a").await.err(),
+        ];
+        for refused in results {
+            let refused = refused.unwrap().to_string();
+            assert!(refused.contains("s3://kept/one"), "{refused}");
+            assert!(refused.contains("AccessDenied"), "{refused}");
+        }
+        assert_eq!(server.keys(), [""; 0]);
     }
 }

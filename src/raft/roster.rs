@@ -11,7 +11,7 @@
 //! of the next ones, so that two are swapped one after the other.
 //!
 //! The rule for silence: who was heard a moment ago may have died since, together with whoever has just fallen silent. So
-//! a living voter goes only while all who take part were heard, and nobody's process was seen gone since. But a notice does not wait until a silent voter counts as
+//! a living voter goes only while all who take part were heard, and since then none of their processes was seen gone. But a notice does not wait until a silent voter counts as
 //! dead: after a second it is the one who goes first, and the one with the notice helps to vote it out. The other way
 //! round, with the silent one kept, the newcomer would have to live for the change to be committed.
 
@@ -50,12 +50,12 @@ pub struct Limits {
     /// A member silent for longer counts as dead (default 10 s).
     pub member_silent_max: Duration,
     /// A voter that lives is swapped only while all voters to be were heard within this time, a heartbeat and a half
-    /// (default 75 ms): a set with one that has just died would be worse than today's.
+    /// (default 75 ms: answers come a heartbeat apart, the half is for jitter): a set with one that has just died would be worse than today's.
     pub swap_silent_max: Duration,
     /// While a voter has notice to leave, a voter silent for longer counts as dead (default 1 s, twenty heartbeats): who
     /// was heard within `swap_silent_max` did not die together with it.
     pub notice_silent_max: Duration,
-    /// A process silent for longer is not added (default 2 s).
+    /// A process silent for longer is not added (default 5 s: the leader asks every node every 2 s).
     pub candidate_silent_max: Duration,
 }
 
@@ -66,12 +66,12 @@ impl Default for Limits {
             member_silent_max: Duration::from_secs(10),
             swap_silent_max: Duration::from_millis(75),
             notice_silent_max: Duration::from_secs(1),
-            candidate_silent_max: Duration::from_secs(2),
+            candidate_silent_max: Duration::from_secs(5),
         }
     }
 }
 
-/// The change to propose now, if any: voters first, then dead learners, new ones, standbys too many or of crowded zones.
+/// The change to propose now, if any: voters first, then dead learners, new ones, spare standbys.
 /// None unless `status` is a leader's and no joint change is under way.
 pub fn plan_membership(
     status: &Status,
@@ -164,9 +164,9 @@ impl Plan<'_> {
         Some(Change::AddLearner(peer, candidate.contact.clone()))
     }
 
-    /// Where there are standbys enough, one of the zone that has most healthy members, if it is one too many (another took
-    /// the place of a voter that was only silent) or makes room for somebody in a zone that has at least two fewer: the
-    /// zones of those who came first are not the only ones for good.
+    /// A standby of the zone that has most healthy members, if there is one too many (it was added while a member was only
+    /// silent, or there were many seeds), or if it makes room for somebody in a zone that has at least two fewer: the zones
+    /// of those who came first are not the only ones for good.
     fn spare_standby(&self) -> Option<Change> {
         // Only while nobody may have died and all stand by in earnest: one goes at a time.
         let mut members = self.status.configuration.members();
@@ -174,6 +174,7 @@ impl Plan<'_> {
             return None;
         }
         let learners = self.status.configuration.learners.iter().copied();
+        let learners = learners.filter(|peer| self.may_vote(*peer));
         let crowd = |peer: &PeerId| self.healthy_in(self.zone(*peer));
         let spare = learners.max_by_key(crowd)?;
         let surplus = self.healthy().count() > self.healthy_wanted();
@@ -200,9 +201,16 @@ impl Plan<'_> {
         Some((*peer, candidate))
     }
 
+    /// Of those who vote or could: a founder that may not vote is a learner too, and nobody's standby.
     fn healthy(&self) -> impl Iterator<Item = PeerId> {
+        let voters = &self.status.configuration.voters;
         let members = self.status.configuration.members();
+        let members = members.filter(|peer| voters.contains(peer) || self.may_vote(*peer));
         members.filter(|peer| self.is_healthy(*peer))
+    }
+
+    fn may_vote(&self, peer: PeerId) -> bool {
+        self.candidates.get(&peer).is_some_and(|c| c.may_vote)
     }
 
     fn healthy_in(&self, zone: &str) -> usize {
@@ -273,14 +281,15 @@ impl Plan<'_> {
     /// A learner that could vote at once.
     fn is_ready(&self, peer: PeerId) -> bool {
         let caught_up = self.status.progress.get(&peer).is_some_and(|p| p.caught_up);
-        let may_vote = self.candidates.get(&peer).is_some_and(|c| c.may_vote);
+        let may_vote = self.may_vote(peer);
         caught_up && may_vote && self.is_healthy(peer) && !self.is_gone(peer)
     }
 
-    /// Whether every learner could vote at once.
+    /// Whether every learner that may vote could at once.
     fn all_ready(&self) -> bool {
-        let mut learners = self.status.configuration.learners.iter();
-        learners.all(|peer| self.is_ready(*peer))
+        let learners = self.status.configuration.learners.iter();
+        let mut willing = learners.filter(|peer| self.may_vote(**peer));
+        willing.all(|peer| self.is_ready(*peer))
     }
 
     /// Whether it spoke a moment ago.

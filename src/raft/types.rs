@@ -253,8 +253,7 @@ pub struct PeerProgress {
     pub matched: Index,
     /// Time since it was last heard from.
     pub silent: Duration,
-    /// Its process was seen gone, and it was not heard since.
-    #[serde(default)]
+    /// Its process was seen gone, and it was not heard later than a heartbeat after that.
     pub gone: bool,
     /// True while its catch-up rounds have each taken less than an election timeout, for at least 1 s.
     pub caught_up: bool,

@@ -44,11 +44,14 @@ pub fn check(
     Ok(())
 }
 
-/// Whether the newest leader wants what was ended.
+/// Whether the newest leader wants what was ended. While nobody leads the newest term, nobody is asked: whoever led
+/// before that, and has been deposed or stands still, may not know of what its successor wanted.
 pub fn is_wanted_by_leader(stop: &Stop, known: &BTreeMap<String, Known>) -> bool {
-    let leading = known.values().filter(|known| known.standing.leads);
-    let newest = leading.max_by_key(|known| known.standing.term);
-    newest.is_some_and(|leader| is_wanted(&leader.view, stop))
+    let reign = |known: &Known| (known.standing.cluster.generation, known.standing.term);
+    let newest = known.values().map(reign).max();
+    let mut leading = known.values().filter(|known| known.standing.leads);
+    let leader = leading.find(|known| Some(reign(known)) == newest);
+    leader.is_some_and(|leader| is_wanted(&leader.view, stop))
 }
 
 /// Whether the pod still exists and nobody has asked for its end.
@@ -114,6 +117,14 @@ mod tests {
         assert_eq!(why(&stop("1"), true, &wanted), "which the leader wants");
         assert_eq!(why(&stop("2"), true, &wanted), "", "of a pod before");
         assert_eq!(why(&stop("2"), false, &wanted), quiet);
+    }
+
+    #[test]
+    fn who_led_before_the_newest_term_wants_nothing() {
+        let mut wanted = knowing("Running", Value::Null);
+        let follows = known(3, (8, false), &store(&[]));
+        wanted.insert("n3".to_owned(), follows);
+        assert_eq!(why(&stop("1"), true, &wanted), "");
     }
 
     #[test]

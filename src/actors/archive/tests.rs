@@ -64,7 +64,7 @@ fn claim(founder: u64) -> Claim {
 }
 
 #[test]
-fn the_newest_are_kept_and_one_of_each_earlier_generation() {
+fn the_newest_of_two_generations_are_kept_and_one_of_each_earlier_one() {
     let names: Vec<Name> = [1, 2, 3, 4, 5, 6]
         .into_iter()
         .flat_map(|generation| (1..=5).map(move |index| name(generation, index)))
@@ -78,7 +78,10 @@ fn the_newest_are_kept_and_one_of_each_earlier_generation() {
         .iter()
         .map(|name| (name.generation, name.index))
         .collect();
-    assert_eq!(kept, [(3, 5), (4, 5), (5, 5), (6, 3), (6, 4), (6, 5)]);
+    let newest = |generation| (3..=5).map(move |index| (generation, index));
+    let earlier = [(3, 5), (4, 5)].into_iter();
+    let kept_now: Vec<_> = earlier.chain(newest(5)).chain(newest(6)).collect();
+    assert_eq!(kept, kept_now);
     assert_eq!(super::superfluous(&[]), []);
 }
 
@@ -159,9 +162,22 @@ async fn only_the_own_clusters_snapshots_are_removed() {
         Ok(2),
         "the later generation's are not its own"
     );
-    assert_eq!(archive.prune(own(2)).await, Ok(2 + 2));
+    assert_eq!(
+        archive.prune(own(2)).await,
+        Ok(2),
+        "the one before has three"
+    );
     assert_eq!(archive.prune(own(2)).await, Ok(0));
-    assert_eq!(shelf.names("snapshots/").len(), 3 + 1 + 1);
+    assert_eq!(shelf.names("snapshots/").len(), 3 + 3 + 1);
+    for generation in 3..=5 {
+        save(&archive, generation, 6, 1).await;
+    }
+    assert_eq!(
+        archive.prune(own(5)).await,
+        Ok(3 + 2),
+        "all of 1, all but one of 2"
+    );
+    assert_eq!(shelf.names("snapshots/").len(), 1 + 3 + 1);
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ impl Handler<LinkReady> for Ready {
     fn handle(&mut self, _: LinkReady, _: &mut Self::Context) {}
 }
 
+impl Handler<NodeSpoke> for Ready {
+    type Result = ();
+
+    fn handle(&mut self, _: NodeSpoke, _: &mut Self::Context) {}
+}
+
 impl Handler<ReplyHeard> for Ready {
     type Result = ();
 
@@ -63,7 +69,8 @@ async fn link(leader: &Handle) -> (Addr<NodeLink>, Box<dyn Listener>) {
         entropy: Entropy::from_seed(1),
         submit: leader.0.clone().recipient(),
         ready: ready.clone().recipient(),
-        heard: ready.recipient(),
+        heard: ready.clone().recipient(),
+        spoke: ready.recipient(),
         metrics: ClusterMetrics::new(&Registry::new()).unwrap(),
     };
     (NodeLink::new(target(), around).start(), listener)

@@ -402,14 +402,20 @@ fn a_standby_too_many_goes() {
     scene.known(5).zone = "z1".into();
     let one = Change::RemoveLearners(set(&[5]));
     assert_eq!(scene.plan(), Some(one.clone()), "z1 has two");
-    scene.progress(3).silent = Duration::from_millis(300);
+    scene.progress(3).silent = Duration::from_millis(76);
     assert_eq!(scene.plan(), None, "somebody may have died");
-    scene.progress(3).silent = Duration::ZERO;
+    scene.progress(3).silent = Duration::from_millis(75);
+    assert_eq!(scene.plan(), Some(one));
     scene.known(6).evicting = true;
     assert_eq!(scene.plan(), None, "one of them leaves anyway");
     scene.known(6).evicting = false;
     scene.progress(6).caught_up = false;
     assert_eq!(scene.plan(), None, "one of them does not stand by yet");
+    scene.known(6).may_vote = false;
+    assert_eq!(scene.plan(), None, "one of them is nobody's standby");
+    scene.known(7);
+    scene.known(4).may_vote = false;
+    assert_eq!(scene.plan(), Some(learner(7)), "two of them");
 }
 
 /// A voter and the standby that is to take the place of one with notice ended together a moment ago; their connections
@@ -460,7 +466,7 @@ fn a_dead_member_takes_no_standbys_place() {
 #[test]
 fn whoever_is_silent_leaving_dead_or_unwilling_is_not_added() {
     let unfit: [fn(&mut Candidate); 4] = [
-        |c| c.silent = Duration::from_secs(3),
+        |c| c.silent = Duration::from_secs(6),
         |c| c.evicting = true,
         |c| c.proven_dead = true,
         |c| c.may_vote = false,

@@ -11,6 +11,7 @@ use super::*;
 use crate::actors::controller_host::ControllerHost;
 use crate::actors::lease::WAIT;
 use crate::actors::metrics::ClusterMetrics;
+use crate::actors::spoken::NodeSpoke;
 use crate::actors::test_leader::Handle;
 use crate::actors::testing::host::env;
 use crate::actors::testing::network::Wires;
@@ -32,12 +33,32 @@ fn unique(name: &str) -> Value {
     pod(name, &json!([owner]))
 }
 
+/// Hears that nodes speak.
+struct Ear;
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<NodeSpoke> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, _: NodeSpoke, _: &mut Self::Context) {}
+}
+
 /// The leader's links, and a host of the controller that removes pods whose node is gone, behind them.
 async fn leading(leader: &Handle) -> Addr<NodeLinks> {
     let env = env(&Wires::default(), 1);
     let metrics = ClusterMetrics::new(&Registry::new()).unwrap();
     let submit = leader.0.clone().recipient();
-    let links = NodeLinks::new(&env, submit, silent_peer(), metrics).start();
+    let links = NodeLinks::new(
+        &env,
+        submit,
+        silent_peer(),
+        Ear.start().recipient(),
+        metrics,
+    )
+    .start();
     let (guarded, clock) = (links.clone().recipient(), Rc::new(SystemClock::new()));
     let cleanup = vec![Box::new(PodCleanup) as Box<dyn crate::control::Controller>];
     let host = ControllerHost::new(cleanup, guarded, clock, Entropy::from_seed(1)).start();
