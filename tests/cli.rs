@@ -133,6 +133,15 @@ fn a_status_of_nobody_ends_with_1_and_names_the_address() {
 }
 
 #[test]
+fn a_server_that_is_none_is_bad_usage() {
+    for bad in ["127.0.0.1:6443", "https://127.0.0.1:6443", "http://a:b"] {
+        let (code, out, err) = said(kagero(&["status", "--server", bad], &[]));
+        assert_eq!((code, out.as_str()), (2, ""), "{bad}: {err}");
+        assert!(err.contains("--server") && err.contains(bad), "{err}");
+    }
+}
+
+#[test]
 fn a_flag_that_names_the_cluster_wins_over_the_environment() {
     type Environment<'a> = &'a [(&'a str, &'a str)];
     let directory = tempfile::tempdir().unwrap();

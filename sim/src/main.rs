@@ -5,7 +5,8 @@ mod commands;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use commands::{list, measure, repeat, run};
 use sim::chaos::ChaosArgs;
 use sim::core_bench::BenchArgs;
@@ -64,7 +65,14 @@ enum Command {
 fn main() -> Result<ExitCode> {
     let held = match Cli::parse().command {
         Command::List => list()?,
-        Command::Run(run) => run::run(&run)?,
+        Command::Run(run) => {
+            if let Err(problem) = run.check() {
+                Cli::command()
+                    .error(ErrorKind::ValueValidation, problem)
+                    .exit();
+            }
+            run::run(&run)?
+        }
         Command::Repeat(repeat) => repeat::repeat(&repeat)?,
         Command::Measure(measure) => measure::measure(&measure)?,
         Command::Core(core) => sim::core_cli::run(&core)?,

@@ -124,8 +124,19 @@ impl StatusArgs {
                 self.server = None;
                 Ok(())
             }
-            (_, false) => Ok(()),
+            (_, false) => self.check_server(),
         }
+    }
+
+    /// A server that counts must be one, before anything else is looked at.
+    fn check_server(&self) -> Result<(), clap::Error> {
+        let server = self.server.as_deref();
+        let checked = server.map_or(Ok(String::new()), kubeconfig::host_and_port);
+        let wrong = |error| format!("--server: {error:#}");
+        let checked = checked.map_err(wrong);
+        checked
+            .map(drop)
+            .map_err(|problem| super::Cli::command().error(ErrorKind::ValueValidation, problem))
     }
 
     fn address(&self) -> anyhow::Result<String> {

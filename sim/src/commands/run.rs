@@ -65,13 +65,37 @@ struct Sum {
     coverage: BTreeMap<&'static str, Coverage>,
 }
 
+impl Run {
+    fn scenarios(&self) -> Vec<&'static Scenario> {
+        if self.scenario.is_empty() {
+            ALL.iter().collect()
+        } else {
+            self.scenario.clone()
+        }
+    }
+
+    /// What no single flag's parser can see.
+    pub fn check(&self) -> Result<(), String> {
+        if self.schedule.is_some() {
+            let scripted = |scenario: &&Scenario| scenario.plan(self.seed).schedule.is_empty();
+            if let Some(scenario) = self.scenarios().into_iter().find(scripted) {
+                return Err(format!(
+                    "--schedule: {} has faults of its own, in a script; only those that draw theirs take others",
+                    scenario.name
+                ));
+            }
+        }
+        if let Some(path) = &self.trace {
+            let made = std::fs::File::create(path);
+            made.map_err(|error| format!("--trace: cannot write {}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs what was asked for; whether all held.
 pub fn run(run: &Run) -> Result<bool> {
-    let scenarios: Vec<&'static Scenario> = if run.scenario.is_empty() {
-        ALL.iter().collect()
-    } else {
-        run.scenario.clone()
-    };
+    let scenarios = run.scenarios();
     let schedule = run.schedule.as_ref();
     let seeds = run.seed..run.seed.saturating_add(run.seeds);
     let jobs: Vec<Job<'_>> = scenarios
