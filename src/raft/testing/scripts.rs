@@ -306,6 +306,7 @@ scripts! {
     replication_window
     replication_overload
     replication_own_term
+    replication_gone
     read
     read_busy
     snapshot

@@ -40,12 +40,13 @@ pub fn status(raft: &Raft, cluster: &Cluster) -> String {
     )];
     for (peer, progress) in &status.progress {
         let (matched, silent) = (progress.matched, progress.silent.as_millis());
+        let gone = if progress.gone { " gone" } else { "" };
         let caught_up = if progress.caught_up { " caught up" } else { "" };
         let snapshot = progress.snapshot.map_or(String::new(), |(sent, total)| {
             format!(" snapshot {sent}/{total}")
         });
         lines.push(format!(
-            "   n{} matched={matched} silent={silent}ms{caught_up}{snapshot}",
+            "   n{} matched={matched} silent={silent}ms{gone}{caught_up}{snapshot}",
             peer.0
         ));
     }
