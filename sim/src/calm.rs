@@ -24,6 +24,10 @@ pub(crate) struct Calm {
     suffers: BTreeMap<String, BTreeSet<&'static str>>,
     /// Machines on which containers may end, with the time at which something was last done to them.
     disturbed: BTreeMap<String, Duration>,
+    /// Machines whose end is announced, and since when.
+    announced: BTreeMap<String, Duration>,
+    /// When the end of a machine was announced, and when it was back.
+    taken_back: Vec<(Duration, Duration)>,
 }
 
 /// What machines suffer from, and whether they begin to or are relieved of it; a restart lasts for no time.
@@ -57,6 +61,16 @@ impl Calm {
         }
         self.since = Some(now);
         self.enable(now);
+        match fault {
+            Fault::Announce(name, _) => {
+                self.announced.insert(name.clone(), now);
+            }
+            Fault::ReturnMachine(name) => {
+                let announced = self.announced.remove(name);
+                self.taken_back.extend(announced.map(|since| (since, now)));
+            }
+            _ => {}
+        }
         let (names, effect) = effect(fault);
         for name in names {
             let suffers = self.suffers.entry(name.to_owned()).or_default();
@@ -107,6 +121,13 @@ impl Calm {
         let disturbed = self.disturbed.get(machine);
         disturbed.is_some_and(|last| suffers || now <= *last + AFTERMATH)
     }
+
+    /// Whether a container that was started then may be one too many, wherever it is: it replaces one of a machine whose
+    /// end was announced, and that machine is there again, so that its own pods count once more.
+    pub(crate) fn may_be_too_many(&self, now: Duration, started: Duration) -> bool {
+        let mut taken_back = self.taken_back.iter();
+        taken_back.any(|(since, back)| *since <= started && now <= *back + AFTERMATH)
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +140,25 @@ mod tests {
 
     fn name() -> String {
         "n1".to_owned()
+    }
+
+    #[test]
+    fn a_replacement_is_one_too_many_for_a_while_once_an_announced_machine_is_back() {
+        let mut calm = Calm::default();
+        calm.on_fault(at(10), &Fault::Announce(name(), at(30)));
+        calm.on_fault(at(12), &Fault::LoseMachine(name()));
+        assert!(!calm.may_be_too_many(at(13), at(11)), "it is not back");
+        calm.on_fault(at(14), &Fault::ReturnMachine(name()));
+        assert!(calm.may_be_too_many(at(15), at(11)));
+        assert!(!calm.may_be_too_many(at(15), at(9)), "from before");
+        assert!(calm.may_be_too_many(at(16), at(15)), "placed before");
+        assert!(!calm.may_be_too_many(at(45), at(11)), "that is long over");
+        calm.on_fault(at(50), &Fault::LoseMachine(name()));
+        calm.on_fault(at(52), &Fault::ReturnMachine(name()));
+        assert!(
+            !calm.may_be_too_many(at(53), at(51)),
+            "nothing was announced"
+        );
     }
 
     #[test]

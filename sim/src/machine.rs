@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kagero::agent::{
@@ -38,6 +39,8 @@ pub struct Stop {
     pub container: String,
     /// Its pod.
     pub pod: PodRef,
+    /// When it was started, in simulated time.
+    pub started: Duration,
 }
 
 /// What is on a machine.
@@ -47,6 +50,8 @@ pub struct Contents {
     pub sandboxes: BTreeMap<String, SandboxRecord>,
     /// Containers by id.
     pub containers: BTreeMap<String, ContainerRecord>,
+    /// When each container ever started was, in simulated time.
+    pub started: BTreeMap<String, Duration>,
     /// Environment of each container ever started, by its id.
     pub environments: BTreeMap<String, Vec<(String, String)>>,
     /// Volumes as last written, by their pod's UID.
@@ -103,6 +108,7 @@ impl Machine {
             contents.sandboxes.clear();
             contents.containers.clear();
             contents.environments.clear();
+            contents.started.clear();
             contents.volumes.clear();
             contents.shelf = None;
             contents.boot += 1;
@@ -181,6 +187,7 @@ impl Contents {
         self.stops.extend(running.map(|record| Stop {
             container: id.to_owned(),
             pod: record.pod.clone(),
+            started: self.started.get(id).copied().unwrap_or_default(),
         }));
     }
 

@@ -499,9 +499,11 @@ impl World {
         self.inner.workload_changes.set(true);
     }
 
-    /// Whether a container may end on this machine.
-    pub(crate) fn may_stop(&self, machine: &str) -> bool {
-        self.inner.workload_changes.get() || self.calm().may_stop(self.elapsed(), machine)
+    /// Whether a container that was started then may end on this machine.
+    pub(crate) fn may_stop(&self, machine: &str, started: Duration) -> bool {
+        let (now, calm) = (self.elapsed(), self.calm());
+        let may = calm.may_stop(now, machine) || calm.may_be_too_many(now, started);
+        self.inner.workload_changes.get() || may
     }
 
     /// A process ended itself.

@@ -137,3 +137,9 @@ fn a_floor_is_noted_though_its_replica_ends_at_once() {
 fn a_leader_of_the_past_wants_nothing() {
     holds_without(&[], "noticed_storm", 1_200_222);
 }
+
+/// A machine was lost before its announced end and came back: a pod that had just replaced one of its was one too many.
+#[test]
+fn what_replaced_a_pod_of_a_machine_that_is_back_is_one_too_many() {
+    holds_without(&[], "noticed_storm", 1_300_201);
+}

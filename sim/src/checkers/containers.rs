@@ -87,6 +87,7 @@ mod tests {
                 uid: uid.to_owned(),
                 unique: false,
             },
+            started: std::time::Duration::ZERO,
         }
     }
 

@@ -135,7 +135,8 @@ impl Checks {
                 }
                 continue;
             }
-            containers::check(&machine, &stop, world.may_stop(&machine), &known)?;
+            let may_stop = world.may_stop(&machine, stop.started);
+            containers::check(&machine, &stop, may_stop, &known)?;
         }
         if compare {
             replicas::check(&known)?;

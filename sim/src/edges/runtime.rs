@@ -171,6 +171,8 @@ impl ContainerRuntime for FakeRuntime {
                 state: ContainerState::Running { started_at },
             };
             contents.containers.insert(id.clone(), record);
+            let now = turmoil::sim_elapsed().unwrap_or_default();
+            contents.started.insert(id.clone(), now);
             contents.environments.insert(id.clone(), spec.env.clone());
             Ok(id)
         })?;
