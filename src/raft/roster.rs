@@ -10,10 +10,11 @@
 //! and one voter grows to 3 at once, not by way of 2. While voters that live have to go, those who stay must be a quorum
 //! of the next ones, so that two are swapped one after the other.
 //!
-//! The rule for silence: who was heard a moment ago may have died since, together with whoever has just fallen silent. So
-//! a living voter goes only while all who take part were heard, and since then none of their processes was seen gone. But a notice does not wait until a silent voter counts as
-//! dead: after a second it is the one who goes first, and the one with the notice helps to vote it out. The other way
-//! round, with the silent one kept, the newcomer would have to live for the change to be committed.
+//! The rule for silence: who was heard a moment ago may have died since, together with whoever has just fallen silent.
+//! So a living voter goes only while all who take part were heard, and since then none of their processes was seen
+//! gone. But a notice does not wait until a silent voter counts as dead: after a second it is the one who goes first,
+//! and the one with the notice helps to vote it out. The other way round, with the silent one kept, the newcomer would
+//! have to live for the change to be committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub struct Limits {
     /// A member silent for longer counts as dead (default 10 s).
     pub member_silent_max: Duration,
     /// A voter that lives is swapped only while all voters to be were heard within this time, a heartbeat and a half
-    /// (default 75 ms: answers come a heartbeat apart, the half is for jitter): a set with one that has just died would be worse than today's.
+    /// (default 75 ms: answers come a heartbeat apart, the half is for jitter): a set with one that has just died would
+    /// be worse than today's.
     pub swap_silent_max: Duration,
     /// While a voter has notice to leave, a voter silent for longer counts as dead (default 1 s, twenty heartbeats): who
     /// was heard within `swap_silent_max` did not die together with it.
@@ -71,8 +73,8 @@ impl Default for Limits {
     }
 }
 
-/// The change to propose now, if any: voters first, then dead learners, new ones, spare standbys.
-/// None unless `status` is a leader's and no joint change is under way.
+/// The change to propose now, if any: voters first, then dead learners, new ones, spare standbys. None unless `status`
+/// is a leader's and no joint change is under way.
 pub fn plan_membership(
     status: &Status,
     candidates: &BTreeMap<PeerId, Candidate>,
