@@ -130,13 +130,14 @@ impl StatusArgs {
 
     /// A server that counts must be one, before anything else is looked at.
     fn check_server(&self) -> Result<(), clap::Error> {
-        let server = self.server.as_deref();
-        let checked = server.map_or(Ok(String::new()), kubeconfig::host_and_port);
-        let wrong = |error| format!("--server: {error:#}");
-        let checked = checked.map_err(wrong);
-        checked
-            .map(drop)
-            .map_err(|problem| super::Cli::command().error(ErrorKind::ValueValidation, problem))
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let wrong = |error| {
+            let problem = format!("--server: {error:#}");
+            super::Cli::command().error(ErrorKind::ValueValidation, problem)
+        };
+        kubeconfig::host_and_port(server).map(drop).map_err(wrong)
     }
 
     fn address(&self) -> anyhow::Result<String> {
